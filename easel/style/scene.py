@@ -1,0 +1,272 @@
+"""A scene: what stands where, on which ground. The planner writes one, the nano model paints over its drawing."""
+
+import io
+import json
+import math
+import random
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import resvg_py
+from PIL import Image
+
+GROUNDS = ("flat", "gradient", "hills", "table", "stripes", "bokeh", "night", "water", "city")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One drawing in the scene."""
+
+    drawing: str  # key in the library
+    x: float  # centre, fraction of the width
+    y: float  # centre, fraction of the height
+    size: float  # longer side of the drawn shape, fraction of the picture's shorter side
+    flip: bool = False
+    angle: float = 0  # degrees, counter-clockwise
+    tint: str | None = None  # "#rrggbb"
+
+
+@dataclass(frozen=True)
+class Ground:
+    kind: str  # one of GROUNDS
+    colours: tuple[str, str, str]  # sky or wall, ground or table, accent
+    seed: int = 0  # places hills, stars and windows
+
+
+@dataclass(frozen=True)
+class Scene:
+    width: int
+    height: int
+    ground: Ground
+    items: tuple[Item, ...]  # painted in this order
+
+    def at(self, short_side: int) -> "Scene":
+        """The same scene with `short_side` pixels on its shorter side."""
+        scale = short_side / min(self.width, self.height)
+        return replace(self, width=round(self.width * scale), height=round(self.height * scale))
+
+
+class Library:
+    """The drawings a scene is made of, as SVG in one zip file with an `index.json` of names and tags."""
+
+    def __init__(self, path: Path):
+        self._zip = zipfile.ZipFile(path)
+        index = json.loads(self._zip.read("index.json"))
+        self.names: dict[str, str] = {key: entry["name"] for key, entry in index.items()}
+        self.tags: dict[str, list[str]] = {key: entry["tags"] for key, entry in index.items()}
+        self.groups: dict[str, str] = {key: entry["group"] for key, entry in index.items()}
+        self.raster = lru_cache(maxsize=256)(self._raster)
+
+    def kind(self, key: str) -> str:
+        return "silhouette" if "/" in key else "emoji"
+
+    def _raster(self, key: str, size: int) -> np.ndarray:
+        """The drawing trimmed to its shape, longer side `size` pixels: (h, w, 4) float32 in 0..1."""
+        return raster(self._zip.read(f"{key}.svg").decode(), size, self.kind(key) == "silhouette")
+
+
+def raster(svg: str, size: int, silhouette: bool) -> np.ndarray:
+    """Draw `svg`, trimmed to its shape, longer side `size` pixels: (h, w, 4) float32 in 0..1."""
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=round(size * 1.2), height=round(size * 1.2))
+    picture = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+    if silhouette:  # white shape on a black square: the shape is what is white
+        shape = picture.convert("L")
+        picture = Image.merge("RGBA", (shape, shape, shape, shape))
+    return trim(picture, size)
+
+
+def trim(picture: Image.Image, size: int) -> np.ndarray:
+    """Cut an RGBA picture to what is opaque and bring its longer side to `size` pixels."""
+    box = picture.getchannel("A").point(lambda a: 255 * (a > 24)).getbbox() or (0, 0, *picture.size)
+    picture = picture.crop(box)
+    scale = size / max(picture.size)
+    picture = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.Resampling.LANCZOS)
+    return np.asarray(picture, dtype=np.float32) / 255
+
+
+def rgb(colour: str) -> np.ndarray:
+    """"#rrggbb" to three floats in 0..1."""
+    return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float32) / 255
+
+
+def draw(scene: Scene, find: Callable[[str, int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Paint the scene plainly; `find(key, size)` gives a drawing (`Library.raster`).
+
+    Returns the picture (H, W, 3) and the cover of its items (H, W), both float32 in 0..1.
+    """
+    canvas = draw_ground(scene.ground, scene.width, scene.height)
+    cover = np.zeros(canvas.shape[:2], dtype=np.float32)
+    for item in scene.items:
+        size = max(4, round(item.size * min(scene.width, scene.height)))
+        stamp(canvas, cover, place(find(item.drawing, size), item, scene.ground), item)
+    return canvas, cover
+
+
+def place(shape: np.ndarray, item: Item, ground: Ground) -> np.ndarray:
+    """The drawing as the item wants it: tinted, flipped, turned."""
+    silhouette = "/" in item.drawing
+    tint = item.tint or (ground.colours[2] if silhouette else None)
+    if tint:
+        shape = tinted(shape, rgb(tint), silhouette)
+    if item.flip:
+        shape = shape[:, ::-1]
+    if item.angle:
+        turned = Image.fromarray((shape * 255).astype(np.uint8), "RGBA")
+        turned = turned.rotate(item.angle, Image.Resampling.BICUBIC, expand=True)
+        shape = np.asarray(turned, dtype=np.float32) / 255
+    return shape
+
+
+def tinted(shape: np.ndarray, tint: np.ndarray, silhouette: bool) -> np.ndarray:
+    """Recolour towards `tint`: light stays light and dark stays dark, what has colour takes the new one."""
+    colour, alpha = shape[..., :3], shape[..., 3:]
+    if silhouette:
+        fall = np.linspace(1.08, 0.86, len(shape), dtype=np.float32)[:, None, None]
+        return np.concatenate([np.clip(tint * fall, 0, 1) * np.ones_like(colour), alpha], axis=-1)
+    light = colour.mean(-1, keepdims=True)
+    middle = np.clip(light[alpha > 0.5].mean() if (alpha > 0.5).any() else 0.5, 0.2, 0.8)
+    dark_to_tint, tint_to_light = light / middle, (light - middle) / (1 - middle)
+    ramp = np.where(light < middle, tint * dark_to_tint, tint + (1 - tint) * tint_to_light)
+    saturation = colour.max(-1, keepdims=True) - colour.min(-1, keepdims=True)
+    amount = np.clip(0.15 + 2.5 * saturation, 0, 0.95)
+    return np.concatenate([colour + amount * (ramp - colour), alpha], axis=-1)
+
+
+def stamp(canvas: np.ndarray, cover: np.ndarray, shape: np.ndarray, item: Item) -> None:
+    """Lay the shape over the canvas, centred where the item says, clipped at the frame."""
+    height, width = cover.shape
+    top, left = round(item.y * height - shape.shape[0] / 2), round(item.x * width - shape.shape[1] / 2)
+    y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top + len(shape), height), min(left + shape.shape[1], width)
+    if y0 >= y1 or x0 >= x1:
+        return
+    part = shape[y0 - top : y1 - top, x0 - left : x1 - left]
+    alpha = part[..., 3:]
+    canvas[y0:y1, x0:x1] += alpha * (part[..., :3] - canvas[y0:y1, x0:x1])
+    cover[y0:y1, x0:x1] = np.maximum(cover[y0:y1, x0:x1], alpha[..., 0])
+
+
+def draw_ground(ground: Ground, width: int, height: int) -> np.ndarray:
+    """The ground alone, (H, W, 3) float32 in 0..1."""
+    shapes = _GROUNDS[ground.kind](ground.colours, random.Random(ground.seed), width / height)
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" preserveAspectRatio="none" '
+        f'viewBox="0 0 {1000 * width / height:.1f} 1000">{shapes}</svg>'
+    )
+    picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=width, height=height))))
+    return np.asarray(picture.convert("RGB").resize((width, height)), dtype=np.float32) / 255
+
+
+def _box(colour: str, top: float = 0, height: float = 1000) -> str:
+    return f'<rect x="-10" y="{top:.0f}" width="4000" height="{height:.0f}" fill="{colour}"/>'
+
+
+def _fade(upper: str, lower: str, end: float = 1000) -> str:
+    return (
+        f'<linearGradient id="f" x1="0" y1="0" x2="0" y2="1"><stop offset="0" stop-color="{upper}"/>'
+        f'<stop offset="1" stop-color="{lower}"/></linearGradient>{_box("url(#f)", 0, end)}'
+    )
+
+
+def _mix(one: str, other: str, amount: float) -> str:
+    return "#" + "".join(f"{round(255 * c):02x}" for c in (1 - amount) * rgb(one) + amount * rgb(other))
+
+
+def _hill(colour: str, top: float, swing: float, rng: random.Random, aspect: float) -> str:
+    """A rolling line from left to right at about `top`, filled down to the bottom."""
+    phase, waves = rng.uniform(0, 6.3), rng.uniform(0.6, 1.6)
+    points = [(x * aspect * 10, top + swing * math.sin(phase + waves * aspect * x / 16)) for x in range(-2, 103, 3)]
+    line = " ".join(f"{x:.0f},{y:.0f}" for x, y in points)
+    return f'<polygon points="-30,1100 {line} {1100 * aspect:.0f},1100" fill="{colour}"/>'
+
+
+def _flat(colours, rng, aspect):
+    return _box(colours[0])
+
+
+def _gradient(colours, rng, aspect):
+    return _fade(colours[0], colours[1])
+
+
+def _hills(colours, rng, aspect):
+    sky, land, accent = colours
+    horizon = rng.uniform(560, 700)
+    far = _hill(_mix(land, sky, 0.45), horizon - rng.uniform(40, 90), rng.uniform(20, 60), rng, aspect)
+    return _fade(sky, _mix(sky, "#ffffff", 0.35)) + far + _hill(land, horizon, rng.uniform(15, 50), rng, aspect)
+
+
+def _table(colours, rng, aspect):
+    wall, table, accent = colours
+    edge = rng.uniform(640, 740)
+    top = _box(table, edge, 1000) + _box(_mix(table, "#000000", 0.25), edge, 14)
+    return _fade(wall, _mix(wall, "#ffffff", 0.2), edge) + top
+
+
+def _stripes(colours, rng, aspect):
+    count, angle = rng.randint(5, 10), rng.choice((0, 30, 45, 90, 135))
+    step = 2400 / count / 2
+    bars = "".join(
+        f'<rect x="{-1200 + 2 * i * step:.0f}" y="-1200" width="{step:.0f}" height="2400" fill="{colours[1]}"/>'
+        for i in range(count)
+    )
+    return _box(colours[0]) + f'<g transform="translate({500 * aspect:.0f} 500) rotate({angle})">{bars}</g>'
+
+
+def _spots(colour, rng, aspect, count, small, large, lowest=1000, opacity=(0.15, 0.5)):
+    return "".join(
+        f'<circle cx="{rng.uniform(0, 1000 * aspect):.0f}" cy="{rng.uniform(0, lowest):.0f}" '
+        f'r="{rng.uniform(small, large):.1f}" fill="{colour}" fill-opacity="{rng.uniform(*opacity):.2f}"/>'
+        for _ in range(round(count * aspect))
+    )
+
+
+def _bokeh(colours, rng, aspect):
+    spots = _spots(colours[2], rng, aspect, 12, 30, 110) + _spots("#ffffff", rng, aspect, 8, 20, 80, opacity=(0.1, 0.3))
+    return _fade(colours[0], colours[1]) + spots
+
+
+def _night(colours, rng, aspect):
+    sky, land, accent = colours
+    stars = _spots(_mix(accent, "#ffffff", 0.6), rng, aspect, 45, 2, 7, 700, opacity=(0.5, 1))
+    return _fade(sky, _mix(sky, land, 0.5)) + stars + _hill(land, rng.uniform(720, 800), rng.uniform(10, 40), rng, aspect)
+
+
+def _water(colours, rng, aspect):
+    sky, sea, accent = colours
+    horizon = rng.uniform(520, 640)
+    bands = "".join(
+        _hill(_mix(sea, "#ffffff", 0.22 - 0.07 * i), horizon + 90 * i + 8, 7, rng, 4 * aspect) for i in range(4)
+    )
+    return _fade(sky, _mix(sky, "#ffffff", 0.4), horizon) + _box(_mix(sea, "#ffffff", 0.28), horizon) + bands
+
+
+def _city(colours, rng, aspect):
+    sky, road, accent = colours
+    houses, x = "", -20.0
+    while x < 1000 * aspect:
+        width, height = rng.uniform(90, 180), rng.uniform(200, 520)
+        wall = _mix(_mix(sky, road, rng.uniform(0.35, 0.6)), accent, rng.uniform(0, 0.25))
+        houses += f'<rect x="{x:.0f}" y="{800 - height:.0f}" width="{width:.0f}" height="{height:.0f}" fill="{wall}"/>'
+        pane = _mix(wall, "#ffffff", 0.35)
+        for row in range(int(height // 80)):
+            for column in range(int(width // 45)):
+                left, top = x + 14 + column * 45, 815 - height + row * 80
+                houses += f'<rect x="{left:.0f}" y="{top:.0f}" width="20" height="34" fill="{pane}"/>'
+        x += width + rng.uniform(0, 30)
+    return _fade(sky, _mix(sky, "#ffffff", 0.3)) + houses + _box(road, 800) + _box(_mix(road, "#ffffff", 0.2), 800, 16)
+
+
+_GROUNDS = {
+    "flat": _flat,
+    "gradient": _gradient,
+    "hills": _hills,
+    "table": _table,
+    "stripes": _stripes,
+    "bokeh": _bokeh,
+    "night": _night,
+    "water": _water,
+    "city": _city,
+}

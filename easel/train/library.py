@@ -1,0 +1,43 @@
+"""Packs the drawings that ship with the nano model: one emoji hand and the silhouettes, with their English names.
+
+python -m easel.train.library ARTWORK OUT.zip
+"""
+
+import json
+import re
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+HAND = "noto"
+
+
+def svgs(archive: Path) -> dict[str, str]:
+    """Every SVG of a tar by its path without folder and ending, as `1f98a` or `author/name`."""
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar if m.isfile() and m.name.endswith(".svg")]
+        root = archive.name.split(".")[0] + "/"
+        return {m.name.split(root)[-1].removeprefix("./").removesuffix(".svg"): tar.extractfile(m).read().decode() for m in members}
+
+
+def lean(svg: str) -> str:
+    """Drop what is not drawn: comments, editors' data, blanks between elements."""
+    svg = re.sub(r"<!--.*?-->|<metadata.*?</metadata>|<sodipodi.*?/>", "", svg, flags=re.S)
+    return re.sub(r">\s+<", "><", svg).strip()
+
+
+def main(artwork: Path, out: Path) -> None:
+    index = json.loads((artwork / "index.json").read_text())
+    emoji, silhouettes = svgs(artwork / f"{HAND}.tar.xz"), svgs(artwork / "game-icons.tar.xz")
+    entries = {key: {k: index[key][k] for k in ("name", "tags", "group")} for key in emoji if key in index}
+    for key in silhouettes:
+        entries[key] = {"name": key.split("/")[-1].replace("-", " "), "tags": [], "group": "silhouettes"}
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr("index.json", json.dumps(entries, separators=(",", ":")))
+        for key in entries:
+            archive.writestr(f"{key}.svg", lean(emoji.get(key) or silhouettes[key]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
