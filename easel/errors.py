@@ -1,0 +1,129 @@
+"""The whole error tree, raised by server, worker and SDK alike.
+
+EaselError
+├── HTTPError                   answered by the API, raised again by the SDK
+│   ├── BadRequest              400
+│   ├── Unauthorized            401
+│   ├── NotFound                404
+│   ├── PayloadTooLarge         413
+│   ├── Unprocessable           422
+│   ├── TooManyRequests         429
+│   └── Unavailable             503
+├── JobError                    why a job did not complete
+│   ├── ReferenceUnreadable     reference_unreadable
+│   ├── EngineError             engine_error
+│   ├── JobTimeout              timeout
+│   └── Cancelled               cancelled, or taken over by another worker
+├── CheckpointError             a checkpoint folder that cannot be loaded
+├── OutboundError               a URL that may not, or cannot, be reached
+├── PictureError                bytes that are no picture we accept
+└── DataFolderBusy              another server owns the data folder
+"""
+
+from typing import Any, ClassVar
+
+
+class EaselError(Exception):
+    """Something went wrong in easel."""
+
+    def __init__(self, message: str = "") -> None:
+        self.message = message or type(self).__doc__ or ""
+        super().__init__(self.message)
+
+
+class HTTPError(EaselError):
+    """The request could not be served."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str = "", details: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class BadRequest(HTTPError):
+    """The request is not valid."""
+
+    status = 400
+
+
+class Unauthorized(HTTPError):
+    """Unauthorized"""
+
+    status = 401
+
+
+class NotFound(HTTPError):
+    """There is nothing here, or it is not yours."""
+
+    status = 404
+
+
+class PayloadTooLarge(HTTPError):
+    """The body is too large."""
+
+    status = 413
+
+
+class Unprocessable(HTTPError):
+    """The request is well formed but cannot be carried out."""
+
+    status = 422
+
+
+class TooManyRequests(HTTPError):
+    """Too many requests: wait, then try again."""
+
+    status = 429
+
+
+class Unavailable(HTTPError):
+    """The service is not available at the moment: try again shortly."""
+
+    status = 503
+
+
+class JobError(EaselError):
+    """The job could not be completed."""
+
+    code: ClassVar[str] = "engine_error"
+
+
+class ReferenceUnreadable(JobError):
+    """A reference image could not be read."""
+
+    code = "reference_unreadable"
+
+
+class EngineError(JobError):
+    """The engine could not paint the picture."""
+
+    code = "engine_error"
+
+
+class JobTimeout(JobError):
+    """The picture was not ready within the time limit."""
+
+    code = "timeout"
+
+
+class Cancelled(JobError):
+    """The job was cancelled, or another worker has taken it over."""
+
+    code = "cancelled"
+
+
+class CheckpointError(EaselError):
+    """The checkpoint cannot be loaded."""
+
+
+class OutboundError(EaselError):
+    """The address cannot be reached."""
+
+
+class PictureError(EaselError):
+    """The bytes are not a picture that can be used."""
+
+
+class DataFolderBusy(EaselError):
+    """Another easel server is running on this data folder."""

@@ -1,0 +1,16 @@
+"""Ground: what a request costs, used to quote and to charge."""
+
+from decimal import Decimal
+
+from easel.catalog import Model, Tier
+from easel.schema.generation import GenerationRequest
+
+
+def tier(request: GenerationRequest) -> Tier:
+    """The billing tier that `request` falls into."""
+    return "srefs" if request.image_style_references else "text-to-image"
+
+
+def price(model: Model, request: GenerationRequest) -> Decimal:
+    """The price in USD of the picture that `request` asks of `model`."""
+    return model.prices[tier(request)]

@@ -1,0 +1,92 @@
+"""The request for a picture: the API's body, the job row's JSON and the SDK's argument are this one value."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic_core import PydanticCustomError
+
+from easel.catalog import SIZES
+
+AspectRatio = Literal["1:1", "4:3", "3:2", "16:9", "2.35:1", "4:5", "3:4", "2:3", "9:16"]
+Creativity = Literal["raw", "low", "medium", "high"]
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "styles": ([],),
+    "presetStyles": ([],),
+    "moodboards": ([],),
+    "image_url": ("",),
+    "imageUrl": ("",),
+    "strength": (0, 0.99),
+    "intensity": (0,),
+    "complexity": (0,),
+    "movement": (0,),
+}
+"""Fields of the contract that this version does not serve, with the values that ask for nothing."""
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, str) and "\x00" in value:
+        raise PydanticCustomError("nul_character", "must not contain the character U+0000: remove it")
+    return value
+
+
+def _prompt(value: Any) -> Any:
+    if isinstance(value, str) and value and not value.strip():
+        raise PydanticCustomError("blank_prompt", "must say what to paint, not only white space")
+    return _text(value)
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class StyleReference(BaseModel):
+    """An image whose look is transferred to the picture."""
+
+    url: Annotated[str, Strict(), BeforeValidator(_text)] = Field(min_length=1)
+    """An asset's URL, a public http(s) URL, or a base64 data URI of an image."""
+    strength: Annotated[float, Strict()] = Field(0.5, ge=-2, le=2, allow_inf_nan=False)
+    """How strongly it acts; 0 is not at all, below 0 pushes away."""
+
+
+class GenerationRequest(BaseModel):
+    """All that decides a picture, except the model, which is the route."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: Annotated[str, Strict(), BeforeValidator(_prompt)] = Field(min_length=1, max_length=5000)
+    """What to paint."""
+    aspect_ratio: AspectRatio = Field("1:1", validation_alias=AliasChoices("aspect_ratio", "aspectRatio"))
+    """Width to height."""
+    resolution: Literal["1K"] = "1K"
+    """The size class of the picture."""
+    seed: Annotated[int, Strict(), BeforeValidator(_whole)] | None = Field(None, ge=0, le=2**63 - 1)
+    """For the same picture again; null or absent means random."""
+    creativity: Creativity = "medium"
+    """How far the prompt is expanded before painting; raw leaves it as it is."""
+    image_style_references: list[StyleReference] = Field(
+        default=[],
+        max_length=10,
+        validation_alias=AliasChoices("image_style_references", "imageStyleRefs"),
+    )
+    """Images whose look is transferred to the picture."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture in pixels."""
+        return SIZES[self.aspect_ratio]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_what_is_not_served(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        for field in NEUTRAL.keys() & body.keys():
+            value = body[field]
+            if value is not None and value not in NEUTRAL[field]:
+                raise PydanticCustomError(
+                    "not_served",
+                    "{field} is not served by this version of easel: leave it out (got {value})",
+                    {"field": field, "value": repr(value)[:100]},
+                )
+        return {field: value for field, value in body.items() if field not in NEUTRAL}

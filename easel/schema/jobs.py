@@ -1,0 +1,64 @@
+"""Jobs as the API tells of them."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from easel.schema.times import Time
+
+Status = Literal["queued", "processing", "completed", "failed", "cancelled"]
+TERMINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
+
+
+class Result(BaseModel):
+    """What a finished job has made."""
+
+    urls: list[str]
+
+
+class Failure(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    message: str
+
+
+class Job(BaseModel):
+    """A job, exactly as `GET /jobs/{id}` and the webhook tell it."""
+
+    job_id: UUID
+    status: Status
+    created_at: Time
+    completed_at: Time | None = None
+    result: Result | None = None
+    error: Failure | None = Field(None, exclude_if=lambda error: error is None)
+
+
+class Progress(BaseModel):
+    """How far a painting has come."""
+
+    step: int
+    total: int
+    preview: str | None = None
+    """A data URI of a small JPEG."""
+
+
+class JobDetails(BaseModel):
+    """What easel adds to the contract's Job, on a route of its own."""
+
+    job_id: UUID
+    status: Status
+    variant: str
+    prompt: str
+    expanded_prompt: str | None
+    seed: int
+    cost: Annotated[str, Field(description="USD, exact; charged when the job completes")]
+    charged: bool
+    engine: str | None
+    checkpoint: str | None
+    created_at: Time
+    started_at: Time | None
+    completed_at: Time | None
+    details: dict[str, Any]
+    """The plan of the picture and its timings."""

@@ -1,0 +1,47 @@
+"""Ground: the settings, read from `EASEL_*` once, at the entry point, and passed on from there."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """How one easel process is set up."""
+
+    model_config = SettingsConfigDict(env_prefix="EASEL_", frozen=True)
+
+    data: Path = Path("~/.local/share/easel").expanduser()
+    """The folder of the embedded database, the pictures and the weights."""
+    database_url: str | None = None
+    """A PostgreSQL of yours; without it one is started inside `data`."""
+    blobs_url: str | None = None
+    """Where pictures are kept (file://, s3://, gs://, az://); without it, inside `data`."""
+    host: str = "127.0.0.1"
+    port: int = Field(8288, ge=0, le=65535)
+    public_url: str | None = None
+    """The base of the file URLs in answers; without it, the address that the client used."""
+    allow_networks: list[str] = []
+    """Private networks (CIDR) that reference and webhook URLs may reach."""
+    models: Literal["nano", "null"] = "nano"
+    """Which painter works: the trained small model, or flat colours for tests."""
+    checkpoint: Path | None = None
+    """The checkpoint folder; without it, the one that ships with the package."""
+    threads: int | None = Field(None, ge=1)
+    """How many CPU threads the painter may use; without it, all of them."""
+    job_timeout: float = Field(180, gt=0)
+    """Seconds after which a job that is being painted fails with `timeout`."""
+    null_step_seconds: float = Field(0, ge=0)
+    """How long the null painter takes for each step."""
+    supervisor: int | None = None
+    """The process id of the `easel serve` that started this process, which ends when it ends."""
+
+    def environment(self) -> dict[str, str]:
+        """The same settings as environment variables, for a child process."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {
+            f"EASEL_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in values.items()
+        }
