@@ -1,0 +1,117 @@
+"""The door for pictures from outside: headers are judged before a pixel is decoded, and what comes out is plain RGB."""
+
+import base64
+import binascii
+import io
+import re
+from dataclasses import dataclass
+
+import pillow_heif
+from PIL import ExifTags, Image, ImageOps
+
+from easel.errors import PictureError
+
+pillow_heif.register_heif_opener()
+
+LARGEST_AREA = 40_000_000
+LARGEST_SIDE = 8192
+WORKING_SIDE = 2048  # nothing looks at a reference more closely, and ten of them stay small in memory
+
+FORMATS = ("PNG", "JPEG", "WEBP", "HEIF", "AVIF")
+MIME_TYPES = {
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",  # a JPEG with a second view behind the first, as telephones write them
+    "WEBP": "image/webp",
+    "HEIF": "image/heic",
+    "AVIF": "image/avif",
+}
+
+DATA_URI = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a picture file is: its media type, and its size as displayed."""
+
+    mime: str
+    width: int
+    height: int
+
+
+def describe(data: bytes) -> Description:
+    """Say what `data` is, having read it to its end, so that what is accepted can be opened later."""
+    image = _decoded(data)
+    assert image.format is not None
+    sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    width, height = reversed(image.size) if sideways else image.size
+    return Description(MIME_TYPES[image.format], width, height)
+
+
+def open_picture(data: bytes) -> Image.Image:
+    """Decode `data` as displayed: RGB, upright, on white, the first frame, at most 2,048 pixels a side."""
+    image = _decoded(data)
+    return _on_white(ImageOps.exif_transpose(_shrunk(_eight_bit(image))))
+
+
+def from_data_uri(uri: str) -> bytes:
+    """The bytes inside a base64 data URI."""
+    head = DATA_URI.match(uri)
+    if head is None:
+        raise PictureError(f"{uri[:40]!r} is no base64 data URI; write data:image/png;base64,…")
+    try:
+        return base64.b64decode(uri[head.end() :], validate=True)
+    except binascii.Error as error:
+        raise PictureError(f"The data URI is no valid base64 ({error}); encode the file again") from error
+
+
+def _decoded(data: bytes) -> Image.Image:
+    # Decoders raise whatever they like at hostile bytes (struct.error, SyntaxError, bomb warnings): all mean the same.
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.UnidentifiedImageError as error:
+        raise PictureError(
+            "This is no picture that can be read; send JPEG, PNG, WebP, HEIC or AVIF"
+        ) from error
+    except Exception as error:
+        raise _broken(error) from error
+    if max(image.size) > LARGEST_SIDE or image.width * image.height > LARGEST_AREA:
+        raise PictureError(
+            f"The picture is {image.width}×{image.height} pixels; "
+            f"send one of at most {LARGEST_SIDE:,} a side and {LARGEST_AREA // 1_000_000} megapixels"
+        )
+    try:
+        image.load()
+    except Exception as error:
+        raise _broken(error) from error
+    return image
+
+
+def _broken(error: Exception) -> PictureError:
+    return PictureError(
+        f"The picture is broken or cut short ({error}); save it again and send the whole file"
+    )
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return (
+            image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        )  # convert alone would clip
+    if image.mode in ("RGB", "RGBA", "L", "LA"):
+        return image
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _shrunk(image: Image.Image) -> Image.Image:
+    factor = -(-max(image.size) // WORKING_SIDE)
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
