@@ -17,7 +17,8 @@ EaselError
 ├── CheckpointError             a checkpoint folder that cannot be loaded
 ├── OutboundError               a URL that may not, or cannot, be reached
 ├── PictureError                bytes that are no picture we accept
-└── DataFolderBusy              another server owns the data folder
+├── DataFolderBusy              another server owns the data folder
+└── Unreachable                 a server that does not answer its client
 """
 
 from typing import Any, ClassVar
@@ -127,3 +128,7 @@ class PictureError(EaselError):
 
 class DataFolderBusy(EaselError):
     """Another easel server is running on this data folder."""
+
+
+class Unreachable(EaselError):
+    """The server does not answer."""

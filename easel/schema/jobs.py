@@ -7,7 +7,18 @@ from pydantic import BaseModel, Field
 
 from easel.schema.times import Time
 
-Status = Literal["queued", "processing", "completed", "failed", "cancelled"]
+Status = Literal[
+    "backlogged",
+    "queued",
+    "scheduled",
+    "processing",
+    "sampling",
+    "intermediate-complete",
+    "completed",
+    "failed",
+    "cancelled",
+]
+"""Every status of the contract; this server uses queued, processing and the three terminal ones."""
 TERMINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 
 
