@@ -1,4 +1,4 @@
-"""The door for pictures from outside: headers are judged before a pixel is decoded, and what comes out is plain RGB."""
+"""Ground: the door for pictures: a header is judged before a pixel is decoded, and plain RGB comes out."""
 
 import base64
 import binascii
@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 import pillow_heif
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from easel.errors import PictureError
 
@@ -66,18 +66,16 @@ def from_data_uri(uri: str) -> bytes:
 
 
 def _decoded(data: bytes) -> Image.Image:
-    # Decoders raise whatever they like at hostile bytes (struct.error, SyntaxError, bomb warnings): all mean the same.
+    # At hostile bytes decoders raise whatever they like (struct.error, SyntaxError, bomb warnings).
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.UnidentifiedImageError as error:
-        raise PictureError(
-            "This is no picture that can be read; send JPEG, PNG, WebP, HEIC or AVIF"
-        ) from error
+    except UnidentifiedImageError as error:
+        raise PictureError("The bytes are no picture; send JPEG, PNG, WebP, HEIC or AVIF") from error
     except Exception as error:
         raise _broken(error) from error
     if max(image.size) > LARGEST_SIDE or image.width * image.height > LARGEST_AREA:
         raise PictureError(
-            f"The picture is {image.width}×{image.height} pixels; "
+            f"The picture is {image.width} by {image.height} pixels; "
             f"send one of at most {LARGEST_SIDE:,} a side and {LARGEST_AREA // 1_000_000} megapixels"
         )
     try:
@@ -88,9 +86,7 @@ def _decoded(data: bytes) -> Image.Image:
 
 
 def _broken(error: Exception) -> PictureError:
-    return PictureError(
-        f"The picture is broken or cut short ({error}); save it again and send the whole file"
-    )
+    return PictureError(f"The picture is broken or cut short ({error}); save and send it again")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -33,7 +33,7 @@ def png(width: int, height: int, *, bit_depth: int = 8, colour: int = 2, body: b
 
 
 def rotated_jpeg() -> bytes:
-    """30 × 20 as stored, 20 × 30 as displayed, with its red half at the top once upright."""
+    """30 by 20 as stored, 20 by 30 as displayed, with its red half at the top once upright."""
     image = Image.new("RGB", (30, 20), "white")
     image.paste(RED, (0, 0, 15, 20))
     exif = Image.Exif()
@@ -88,7 +88,9 @@ UNREADABLE = {
     "half a webp": saved(Image.effect_noise((64, 64), 90), "WEBP")[:1500],
     "half a heic": saved(Image.effect_noise((64, 64), 90).convert("RGB"), "HEIF")[:900],
     "half an avif": saved(Image.effect_noise((64, 64), 90), "AVIF")[:900],
-    "a webp that claims 16383 a side": b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\xfe\x3f\0\xfe\x3f\0ANIM\x06\0\0\0\0\0\0\0\0\0",
+    "a webp that claims 16383 a side": (
+        b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\xfe\x3f\0\xfe\x3f\0ANIM\x06\0\0\0" + bytes(6)
+    ),
     "svg": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
     "gif": saved(RGB, "GIF"),
     "bmp": saved(RGB, "BMP"),
