@@ -1,4 +1,4 @@
-"""Ground: the one door to the outside network: an address is resolved, judged and pinned, then connected to."""
+"""Ground: the one door outside: an address is resolved, judged and pinned before anything connects."""
 
 import asyncio
 import functools
@@ -20,7 +20,7 @@ HOPS = 3
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# IANA's registries of special-purpose addresses, spelled out because `is_global` differs between Python versions.
+# The special-purpose registries of IANA, spelled out: `is_global` differs between Python versions.
 NOT_PUBLIC = [
     ipaddress.ip_network(network)
     for network in (
