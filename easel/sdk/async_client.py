@@ -1,0 +1,172 @@
+"""The client for asyncio: the methods of `Client`, awaited."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar, Unpack
+from uuid import UUID
+
+import httpx
+
+from easel.errors import Unavailable, Unreachable
+from easel.schema.assets import Asset
+from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status
+from easel.schema.pages import Page
+from easel.sdk import calls
+from easel.sdk.calls import Call, Reference, Variant, Wishes
+from easel.sdk.events import EventReader
+from easel.sdk.pictures import Picture
+from easel.sdk.server import find
+
+Answer = TypeVar("Answer")
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods, awaited."""
+
+    def __init__(self, api_key: str | None = None, base_url: str | None = None) -> None:
+        self.server = find(base_url, api_key)
+        self.http = httpx.AsyncClient(base_url=self.server.url, auth=self.server.sign, timeout=calls.TIMEOUT)
+        self.jobs = AsyncJobs(self)
+        self.assets = AsyncAssets(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.http.aclose()
+
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        references: Sequence[Reference] = (),
+        model: Variant = "medium",
+        on_progress: Callable[[Progress], None] | None = None,
+        **wishes: Unpack[Wishes],
+    ) -> Picture:
+        """Paint `prompt` in the look of `references`."""
+        job = await self.submit(prompt, references=references, model=model, **wishes)
+        return await self.wait(job, on_progress)
+
+    async def submit(
+        self,
+        prompt: str,
+        *,
+        references: Sequence[Reference] = (),
+        model: Variant = "medium",
+        webhook_url: str | None = None,
+        **wishes: Unpack[Wishes],
+    ) -> Job:
+        """Ask for a picture without waiting for it. Files among `references` are uploaded first."""
+        prepared = [await self._style_reference(reference) for reference in references]
+        return await self.send(calls.submit(prompt, prepared, model, webhook_url, wishes))
+
+    async def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
+        """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""
+        async for news in self.jobs.follow(job.job_id):
+            if isinstance(news, Job):
+                job = news
+            elif on_progress:
+                on_progress(news)
+        url = calls.picture_url(job)
+        return Picture(job, url, await self.send(calls.download(url)))
+
+    async def send(self, call: Call[Answer]) -> Answer:
+        """Send `call` and read its answer."""
+        try:
+            response = await self.http.request(call.method, call.path, **call.options)
+        except httpx.TransportError as error:
+            raise calls.unreachable(self.server.url, error) from error
+        calls.check(response)
+        return call.read(response)
+
+    async def _style_reference(self, reference: Reference) -> dict[str, Any]:
+        source, strength = calls.split(reference)
+        url = str(source) if calls.is_address(source) else (await self.assets.upload(source)).image_url
+        return calls.style_reference(url, strength)
+
+
+class AsyncJobs:
+    """The pictures that were asked for."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, job_id: UUID) -> Job:
+        """One job, as it stands."""
+        return await self._client.send(calls.get_job(job_id))
+
+    async def list(
+        self, *, limit: int = 100, cursor: str | None = None, status: Status | None = None
+    ) -> Page[Job]:
+        """Jobs, newest first; `cursor` is the `next_cursor` of the page before."""
+        return await self._client.send(calls.list_jobs(limit, cursor, status))
+
+    async def cancel(self, job_id: UUID) -> None:
+        """Stop a job. One that has ended stays as it is."""
+        await self._client.send(calls.cancel_job(job_id))
+
+    async def details(self, job_id: UUID) -> JobDetails:
+        """Seed, expanded prompt, cost and timings: what easel tells beyond the contract."""
+        return await self._client.send(calls.get_details(job_id))
+
+    async def follow(self, job_id: UUID) -> AsyncIterator[Progress | Job]:
+        """Each step of a job's painting as it happens, then the job that has ended.
+
+        Where the server does not stream, or the stream breaks, it is asked every two seconds.
+        """
+        reader, patience = EventReader(), calls.PATIENCE
+        while True:
+            async for news in self._stream(job_id, reader):
+                yield news
+                if isinstance(news, Job):
+                    return
+            try:
+                job, patience = await self.get(job_id), calls.PATIENCE
+            except (Unreachable, Unavailable):
+                patience -= 1
+                if not patience:
+                    raise
+            else:
+                if job.status in TERMINAL:
+                    yield job
+                    return
+            await asyncio.sleep(calls.PAUSE)
+
+    async def _stream(self, job_id: UUID, reader: EventReader) -> AsyncIterator[Progress | Job]:
+        with contextlib.suppress(httpx.TransportError):
+            async with self._client.http.stream(**calls.events(job_id, reader.last_id)) as response:
+                if response.is_success:
+                    async for line in response.aiter_lines():
+                        if event := reader.feed(line):
+                            yield calls.read_event(event)
+
+
+class AsyncAssets:
+    """Uploaded pictures."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def upload(self, file: str | Path, description: str | None = None) -> Asset:
+        """Upload a picture, to use its `image_url` as a reference."""
+        path = Path(file)
+        return await self._client.send(calls.upload(path.name, path.read_bytes(), description))
+
+    async def get(self, asset_id: UUID) -> Asset:
+        """One uploaded picture."""
+        return await self._client.send(calls.get_asset(asset_id))
+
+    async def list(self, *, limit: int = 100, cursor: str | None = None) -> Page[Asset]:
+        """Uploaded pictures, newest first; `cursor` is the `next_cursor` of the page before."""
+        return await self._client.send(calls.list_assets(limit, cursor))
+
+    async def delete(self, asset_id: UUID) -> None:
+        """Forget an uploaded picture and its file."""
+        await self._client.send(calls.delete_asset(asset_id))

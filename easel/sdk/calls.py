@@ -1,0 +1,166 @@
+"""Every call of the API, said once: what is sent and how it is read. The clients only differ in how they send."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypedDict, TypeVar
+from uuid import UUID
+
+import httpx
+from pydantic import BaseModel
+
+from easel import errors
+from easel.schema.assets import Asset
+from easel.schema.generation import AspectRatio, Creativity
+from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status
+from easel.schema.pages import Page
+from easel.sdk.events import Event
+
+Answer = TypeVar("Answer")
+Model = TypeVar("Model", bound=BaseModel)
+
+Variant = Literal["medium", "medium-turbo", "large"]
+Source = str | Path  # a picture: a file of yours, or an address (http, https or data)
+Reference = Source | tuple[Source, float]  # alone, or with its strength
+
+TIMEOUT = 30.0  # seconds for an answer; also for the next line of a stream, which the server keeps alive
+PAUSE = 2.0  # seconds between two questions after a job whose server does not stream
+PATIENCE = 10  # questions in a row that a server may leave unanswered while it restarts
+
+_HTTP_ERRORS = {error.status: error for error in errors.HTTPError.__subclasses__()}
+_JOB_ERRORS = {error.code: error for error in errors.JobError.__subclasses__()}
+
+
+class Wishes(TypedDict, total=False):
+    """What may be asked beside prompt and references; what is absent is the server's choice."""
+
+    aspect_ratio: AspectRatio
+    creativity: Creativity
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """One request, and how its answer is read."""
+
+    method: str
+    path: str  # or a whole URL
+    read: Callable[[httpx.Response], Answer]
+    options: dict[str, Any] = field(default_factory=dict)  # as httpx's `request` takes them
+
+
+def submit(
+    prompt: str, references: Sequence[dict[str, Any]], model: Variant, webhook_url: str | None, wishes: Wishes
+) -> Call[Job]:
+    body = {"prompt": prompt, **wishes}
+    if references:
+        body["image_style_references"] = references
+    headers = {"X-Webhook-URL": webhook_url} if webhook_url else {}
+    return Call("POST", f"/generate/image/krea/krea-2/{model}", _as(Job), {"json": body, "headers": headers})
+
+
+def get_job(job_id: UUID) -> Call[Job]:
+    return Call("GET", f"/jobs/{job_id}", _as(Job))
+
+
+def list_jobs(limit: int, cursor: str | None, status: Status | None) -> Call[Page[Job]]:
+    return Call("GET", "/jobs", _as(Page[Job]), _params(limit=limit, cursor=cursor, status=status))
+
+
+def cancel_job(job_id: UUID) -> Call[None]:
+    return Call("DELETE", f"/jobs/{job_id}", _nothing)
+
+
+def get_details(job_id: UUID) -> Call[JobDetails]:
+    return Call("GET", f"/jobs/{job_id}/details", _as(JobDetails))
+
+
+def upload(name: str, content: bytes, description: str | None) -> Call[Asset]:
+    form = {"description": description} if description else {}
+    return Call("POST", "/assets", _as(Asset), {"files": {"file": (name, content)}, "data": form})
+
+
+def get_asset(asset_id: UUID) -> Call[Asset]:
+    return Call("GET", f"/assets/{asset_id}", _as(Asset))
+
+
+def list_assets(limit: int, cursor: str | None) -> Call[Page[Asset]]:
+    return Call("GET", "/assets", _as(Page[Asset]), _params(limit=limit, cursor=cursor))
+
+
+def delete_asset(asset_id: UUID) -> Call[None]:
+    return Call("DELETE", f"/assets/{asset_id}", _nothing)
+
+
+def download(url: str) -> Call[bytes]:
+    # Pictures are public, and may lie on another host: the token stays at home.
+    return Call("GET", url, lambda answer: answer.content, {"auth": None})
+
+
+def split(reference: Reference) -> tuple[Source, float | None]:
+    """A reference's picture and its strength, which is the server's choice where none is given."""
+    return reference if isinstance(reference, tuple) else (reference, None)
+
+
+def is_address(source: Source) -> bool:
+    """Whether `source` is an address that the server fetches itself, rather than a file of ours."""
+    return str(source).startswith(("http://", "https://", "data:"))
+
+
+def style_reference(url: str, strength: float | None) -> dict[str, Any]:
+    """One item of `image_style_references`."""
+    return {"url": url} if strength is None else {"url": url, "strength": strength}
+
+
+def events(job_id: UUID, last_id: str | None) -> dict[str, Any]:
+    """The stream of a job's progress, for httpx's `stream`; `last_id` is the last event that was seen."""
+    headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
+    return {"method": "GET", "url": f"/jobs/{job_id}/events", "headers": headers}
+
+
+def read_event(event: Event) -> Progress | Job:
+    """What an event tells: a step, or the job that has ended."""
+    return (Progress if event.name == "progress" else Job).model_validate_json(event.data)
+
+
+def check(response: httpx.Response) -> None:
+    """Raise the error that the server answered, if it did."""
+    if response.is_success:
+        return
+    try:
+        body = response.json()
+    except ValueError:
+        body = {}
+    message = (
+        body.get("message") or body.get("error") or f"HTTP {response.status_code}: {response.text[:200]}"
+    )
+    raise _HTTP_ERRORS.get(response.status_code, errors.HTTPError)(message, body.get("details"))
+
+
+def picture_url(job: Job) -> str:
+    """Where the picture of a job that has ended is, or raise why there is none."""
+    assert job.status in TERMINAL, job.status
+    if job.status == "cancelled":
+        raise errors.Cancelled("The job was cancelled.")
+    if job.error:
+        raise _JOB_ERRORS.get(job.error.code, errors.JobError)(f"{job.error.code}: {job.error.message}")
+    assert job.result, job
+    return job.result.urls[0]
+
+
+def unreachable(url: str, error: httpx.TransportError) -> errors.Unreachable:
+    return errors.Unreachable(
+        f"{url} does not answer ({str(error) or type(error).__name__}): is it running there?"
+    )
+
+
+def _params(**params: Any) -> dict[str, Any]:
+    return {"params": {name: value for name, value in params.items() if value is not None}}
+
+
+def _as(model: type[Model]) -> Callable[[httpx.Response], Model]:
+    return lambda answer: model.model_validate_json(answer.content)
+
+
+def _nothing(answer: httpx.Response) -> None:
+    return None

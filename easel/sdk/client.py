@@ -1,0 +1,173 @@
+"""The client that waits: each method returns once the server has answered."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar, Unpack
+from uuid import UUID
+
+import httpx
+
+from easel.errors import Unavailable, Unreachable
+from easel.schema.assets import Asset
+from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status
+from easel.schema.pages import Page
+from easel.sdk import calls
+from easel.sdk.calls import Call, Reference, Variant, Wishes
+from easel.sdk.events import EventReader
+from easel.sdk.pictures import Picture
+from easel.sdk.server import find
+
+Answer = TypeVar("Answer")
+
+
+class Client:
+    """A Krea 2 server: yours, or any other that speaks its contract.
+
+    Without arguments: the one that KREA_BASE_URL and KREA_API_KEY name, else the one of this machine.
+    """
+
+    def __init__(self, api_key: str | None = None, base_url: str | None = None) -> None:
+        self.server = find(base_url, api_key)
+        self.http = httpx.Client(base_url=self.server.url, auth=self.server.sign, timeout=calls.TIMEOUT)
+        self.jobs = Jobs(self)
+        self.assets = Assets(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        references: Sequence[Reference] = (),
+        model: Variant = "medium",
+        on_progress: Callable[[Progress], None] | None = None,
+        **wishes: Unpack[Wishes],
+    ) -> Picture:
+        """Paint `prompt` in the look of `references`."""
+        return self.wait(self.submit(prompt, references=references, model=model, **wishes), on_progress)
+
+    def submit(
+        self,
+        prompt: str,
+        *,
+        references: Sequence[Reference] = (),
+        model: Variant = "medium",
+        webhook_url: str | None = None,
+        **wishes: Unpack[Wishes],
+    ) -> Job:
+        """Ask for a picture without waiting for it. Files among `references` are uploaded first."""
+        prepared = [self._style_reference(reference) for reference in references]
+        return self.send(calls.submit(prompt, prepared, model, webhook_url, wishes))
+
+    def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
+        """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""
+        for news in self.jobs.follow(job.job_id):
+            if isinstance(news, Job):
+                job = news
+            elif on_progress:
+                on_progress(news)
+        url = calls.picture_url(job)
+        return Picture(job, url, self.send(calls.download(url)))
+
+    def send(self, call: Call[Answer]) -> Answer:
+        """Send `call` and read its answer."""
+        try:
+            response = self.http.request(call.method, call.path, **call.options)
+        except httpx.TransportError as error:
+            raise calls.unreachable(self.server.url, error) from error
+        calls.check(response)
+        return call.read(response)
+
+    def _style_reference(self, reference: Reference) -> dict[str, Any]:
+        source, strength = calls.split(reference)
+        url = str(source) if calls.is_address(source) else self.assets.upload(source).image_url
+        return calls.style_reference(url, strength)
+
+
+class Jobs:
+    """The pictures that were asked for."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def get(self, job_id: UUID) -> Job:
+        """One job, as it stands."""
+        return self._client.send(calls.get_job(job_id))
+
+    def list(self, *, limit: int = 100, cursor: str | None = None, status: Status | None = None) -> Page[Job]:
+        """Jobs, newest first; `cursor` is the `next_cursor` of the page before."""
+        return self._client.send(calls.list_jobs(limit, cursor, status))
+
+    def cancel(self, job_id: UUID) -> None:
+        """Stop a job. One that has ended stays as it is."""
+        self._client.send(calls.cancel_job(job_id))
+
+    def details(self, job_id: UUID) -> JobDetails:
+        """Seed, expanded prompt, cost and timings: what easel tells beyond the contract."""
+        return self._client.send(calls.get_details(job_id))
+
+    def follow(self, job_id: UUID) -> Iterator[Progress | Job]:
+        """Each step of a job's painting as it happens, then the job that has ended.
+
+        Where the server does not stream, or the stream breaks, it is asked every two seconds.
+        """
+        reader, patience = EventReader(), calls.PATIENCE
+        while True:
+            for news in self._stream(job_id, reader):
+                yield news
+                if isinstance(news, Job):
+                    return
+            try:
+                job, patience = self.get(job_id), calls.PATIENCE
+            except (Unreachable, Unavailable):
+                patience -= 1
+                if not patience:
+                    raise
+            else:
+                if job.status in TERMINAL:
+                    yield job
+                    return
+            time.sleep(calls.PAUSE)
+
+    def _stream(self, job_id: UUID, reader: EventReader) -> Iterator[Progress | Job]:
+        with (
+            contextlib.suppress(httpx.TransportError),
+            self._client.http.stream(**calls.events(job_id, reader.last_id)) as response,
+        ):
+            for line in response.iter_lines() if response.is_success else ():
+                if event := reader.feed(line):
+                    yield calls.read_event(event)
+
+
+class Assets:
+    """Uploaded pictures."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def upload(self, file: str | Path, description: str | None = None) -> Asset:
+        """Upload a picture, to use its `image_url` as a reference."""
+        path = Path(file)
+        return self._client.send(calls.upload(path.name, path.read_bytes(), description))
+
+    def get(self, asset_id: UUID) -> Asset:
+        """One uploaded picture."""
+        return self._client.send(calls.get_asset(asset_id))
+
+    def list(self, *, limit: int = 100, cursor: str | None = None) -> Page[Asset]:
+        """Uploaded pictures, newest first; `cursor` is the `next_cursor` of the page before."""
+        return self._client.send(calls.list_assets(limit, cursor))
+
+    def delete(self, asset_id: UUID) -> None:
+        """Forget an uploaded picture and its file."""
+        self._client.send(calls.delete_asset(asset_id))
