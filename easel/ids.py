@@ -17,7 +17,7 @@ def new_secret() -> str:
 
 def secret_hash(secret: str) -> bytes:
     """What is stored of a secret."""
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
 
 
 def new_file_key(extension: str) -> str:

@@ -1,0 +1,77 @@
+"""The connection to PostgreSQL: transactions, reads, migrations."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
+from pgqueuer.adapters.persistence.queries import Queries
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from easel.store.bell import Bell
+
+MIGRATIONS = 5_283_001  # the advisory lock that lets one process migrate at a time
+
+
+class Database:
+    """One PostgreSQL, by URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.replace("postgres://", "postgresql://", 1)
+        self._engine = create_async_engine(
+            self.url.replace("postgresql://", "postgresql+asyncpg://", 1), pool_size=10, max_overflow=10
+        )
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.bell = Bell(self.url, "easel_events")
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed at the end of the block."""
+        async with self._engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for single statements, each its own transaction."""
+        async with self._reader.connect() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        await self.bell.close()
+        await self._engine.dispose()
+
+    async def migrate(self) -> None:
+        """Bring the tables, and PgQueuer's, to the form that this version needs."""
+        async with self._engine.connect() as connection:
+            await connection.execute(text(f"SELECT pg_advisory_lock({MIGRATIONS})"))
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+            await _install_queue(await driver_connection(connection))
+            await connection.execute(text(f"SELECT pg_advisory_unlock({MIGRATIONS})"))
+
+
+async def driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
+    """The asyncpg connection under `connection`, in the same transaction."""
+    raw = await connection.get_raw_connection()
+    assert raw.driver_connection is not None
+    return raw.driver_connection
+
+
+def _upgrade(connection: Connection) -> None:
+    import alembic.command  # here, so that only the process that migrates carries Alembic
+    import alembic.config
+
+    config = alembic.config.Config()
+    config.set_main_option("script_location", "easel.store:migrations")
+    config.attributes["connection"] = connection
+    alembic.command.upgrade(config, "head")
+
+
+async def _install_queue(connection: asyncpg.Connection) -> None:
+    queries = Queries(AsyncpgDriver(connection))
+    if await queries.schema_is_installed():
+        await queries.upgrade()
+    else:
+        await queries.install()

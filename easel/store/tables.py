@@ -1,0 +1,185 @@
+"""The tables: one class a table, constraints where rules must hold."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Numeric,
+    Text,
+    false,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text,
+        datetime: DateTime(timezone=True),
+        Decimal: Numeric(12, 6),
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(Text),
+    }
+
+
+def _now() -> Mapped[datetime]:
+    return mapped_column(server_default=func.now())
+
+
+def _workspace() -> Mapped[UUID]:
+    return mapped_column(ForeignKey("workspaces.id"))
+
+
+class Workspace(Base):
+    """Whom rows belong to."""
+
+    __tablename__ = "workspaces"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    webhook_secrets: Mapped[list[str]]  # each signs; two during a rotation
+    created_at: Mapped[datetime] = _now()
+
+
+class Token(Base):
+    """A key to the API: `<id>:<secret>`, of which only the hash is kept."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[UUID] = _workspace()
+    name: Mapped[str]
+    secret_hash: Mapped[bytes]
+    created_at: Mapped[datetime] = _now()
+    revoked_at: Mapped[datetime | None]
+
+
+class Asset(Base):
+    """An uploaded picture."""
+
+    __tablename__ = "assets"
+    __table_args__ = (Index("assets_newest", "workspace_id", "uploaded_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[UUID] = _workspace()
+    key: Mapped[str] = mapped_column(unique=True)  # of the blob, and of its public URL
+    mime_type: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+    size_bytes: Mapped[int]
+    description: Mapped[str | None]
+    uploaded_at: Mapped[datetime] = _now()
+
+
+class Job(Base):
+    """A picture that was asked for."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(
+            "status IN ('queued', 'processing', 'completed', 'failed', 'cancelled')", name="jobs_status"
+        ),
+        CheckConstraint(
+            "(completed_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))",
+            name="jobs_completed_at",
+        ),
+        CheckConstraint("(file_key IS NOT NULL) = (status = 'completed')", name="jobs_file_key"),
+        CheckConstraint("(error_code IS NOT NULL) = (status = 'failed')", name="jobs_error"),
+        Index("jobs_newest", "workspace_id", "created_at"),
+        Index(
+            "jobs_idempotency",
+            "workspace_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[UUID] = _workspace()
+    status: Mapped[str] = mapped_column(server_default="queued")
+    variant: Mapped[str]
+    request: Mapped[dict[str, Any]]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[Decimal]  # as quoted; charged when the job completes
+    base_url: Mapped[str]  # of the file URLs in its webhook
+    webhook_url: Mapped[str | None]
+    idempotency_key: Mapped[str | None]
+    lease: Mapped[UUID | None]  # of the worker that may finish the job; a new one at each claim
+    claims: Mapped[int] = mapped_column(server_default="0")
+    created_at: Mapped[datetime] = _now()
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    file_key: Mapped[str | None]
+    expanded_prompt: Mapped[str | None]
+    engine: Mapped[str | None]
+    checkpoint: Mapped[str | None]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+
+
+class Event(Base):
+    """Something that happened to a job: a step of progress, or its end."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("events_of_job", "job_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    kind: Mapped[str]  # progress, completed, failed, cancelled
+    data: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    created_at: Mapped[datetime] = _now()
+
+
+class Charge(Base):
+    """The ledger: one row for each finished picture."""
+
+    __tablename__ = "ledger"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    workspace_id: Mapped[UUID] = _workspace()
+    amount: Mapped[Decimal]  # USD
+    charged_at: Mapped[datetime] = _now()
+
+
+class Delivery(Base):
+    """A webhook on its way; its id is the message's, however often it is sent."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[UUID] = _workspace()
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
+    url: Mapped[str]
+    body: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    delivered: Mapped[bool] = mapped_column(server_default=false())
+    error: Mapped[str | None]  # of the last attempt
+    created_at: Mapped[datetime] = _now()
+
+
+class Worker(Base):
+    """A worker process, as it last said of itself."""
+
+    __tablename__ = "workers"
+    __table_args__ = (CheckConstraint("state IN ('loading', 'ready', 'failed')", name="workers_state"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    state: Mapped[str]
+    error: Mapped[str | None]  # why it cannot load its checkpoint
+    engine: Mapped[str | None]
+    checkpoint: Mapped[str | None]
+    seen_at: Mapped[datetime] = _now()

@@ -1,0 +1,75 @@
+"""What tests share: a real PostgreSQL, started once, with a fresh database for each test that asks."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from easel.store.blobs import Blobs
+from easel.store.database import Database
+from easel.store.embedded import Embedded
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server whose database `template` has all tables."""
+    embedded = Embedded(tmp_path_factory.mktemp("pg"))
+    url = embedded.start()
+    asyncio.run(_execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"))
+    asyncio.run(_execute(url, "CREATE DATABASE template"))
+    asyncio.run(_migrate(_named(url, "template")))
+    yield url
+    os.kill(
+        _postmaster(url), signal.SIGQUIT
+    )  # a clean stop would first write all those databases to the disk
+
+
+@pytest.fixture
+def database_url(postgres: str) -> str:
+    """The URL of a fresh database with all tables."""
+    name = f"test_{uuid4().hex}"
+    asyncio.run(_execute(postgres, f"CREATE DATABASE {name} TEMPLATE template STRATEGY file_copy"))
+    return _named(postgres, name)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    """An empty place for files."""
+    return Blobs((tmp_path / "blobs").as_uri())
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    """The database at `url`, for the length of a block."""
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def _postmaster(url: str) -> int:
+    folder = Path(url.partition("host=")[2])
+    return int((folder / "postmaster.pid").read_text().split()[0])
+
+
+def _named(url: str, name: str) -> str:
+    return url.replace("/postgres?", f"/{name}?")
+
+
+async def _execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
+
+
+async def _migrate(url: str) -> None:
+    async with opened(url) as database:
+        await database.migrate()
