@@ -1,4 +1,4 @@
-"""Every call of the API, said once: what is sent and how it is read. The clients only differ in how they send."""
+"""Every call of the API, said once: what is sent, and how its answer is read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

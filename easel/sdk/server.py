@@ -38,6 +38,11 @@ def find(url: str | None = None, token: str | None = None) -> Server:
     return Server(url.rstrip("/"), token)
 
 
+def is_named() -> bool:
+    """Whether the environment names a server."""
+    return bool(os.environ.get("KREA_BASE_URL"))
+
+
 def local() -> Server | None:
     """The server that `easel serve` runs on this machine for the same data folder, if it runs."""
     try:

@@ -1,0 +1,5 @@
+"""`python -m easel` is `easel`."""
+
+from easel.cli.main import main
+
+main()

@@ -1,0 +1,119 @@
+"""`easel generate`: ask a server for one picture, watch it being painted, keep it."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from easel.cli.local import start_local_server
+from easel.cli.output import remarks, results, say
+from easel.errors import NotFound
+from easel.schema import jobs
+from easel.schema.generation import AspectRatio, Creativity
+from easel.sdk.calls import Reference, Variant, Wishes, is_address
+from easel.sdk.client import Client
+from easel.sdk.pictures import Picture
+from easel.sdk.server import is_named, local
+
+INTERRUPTED = 130
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to paint.")],
+    reference: Annotated[
+        list[str],
+        typer.Option(
+            "--reference", "-r", help="A picture whose look to take, file or URL; ':0.6' sets its strength."
+        ),
+    ] = [],  # noqa: B006
+    aspect: Annotated[AspectRatio, typer.Option(help="Width to height.")] = "1:1",
+    creativity: Annotated[Creativity, typer.Option(help="How far the prompt is expanded.")] = "medium",
+    seed: Annotated[int | None, typer.Option(min=0, help="For the same picture again.")] = None,
+    model: Annotated[Variant, typer.Option(help="Which model paints.")] = "medium",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where to keep the PNG.", show_default="easel-<job>.png"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was made as JSON, and no progress.")
+    ] = False,
+) -> None:
+    """Paint a picture.
+
+    Asks the server that KREA_BASE_URL and KREA_API_KEY name;
+    without them the one of this machine, which is started if none runs.
+    """
+    references = [read_reference(text) for text in reference]
+    wishes: Wishes = {"aspect_ratio": aspect, "creativity": creativity, "seed": seed}
+    if not is_named() and not local():
+        start_local_server()
+    with Client() as client:
+        job = client.submit(prompt, references=references, model=model, **wishes)
+        try:
+            picture = client.wait(job) if as_json else watch(client, job)
+        except KeyboardInterrupt:
+            client.jobs.cancel(job.job_id)
+            say("Cancelled.")
+            sys.exit(INTERRUPTED)
+        path = picture.save(output or f"easel-{str(job.job_id)[:8]}.png")
+        report = describe(client, picture) | {"path": str(path)}
+    results.print(json.dumps(report) if as_json else summary(report), markup=False)
+
+
+def read_reference(text: str) -> Reference:
+    """'a.png:0.6' as file and strength."""
+    match = re.fullmatch(r"(?s)(.+?)(?::(-?\d*\.?\d+))?", text)
+    assert match, text
+    source, strength = match.groups()
+    if not is_address(source) and not Path(source).is_file():
+        raise typer.BadParameter(f"There is no file {source!r}.", param_hint="--reference")
+    return (source, float(strength)) if strength else source
+
+
+def watch(client: Client, job: jobs.Job) -> Picture:
+    """Wait for the picture of `job` with a progress bar that counts steps and previews."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[count]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=remarks, transient=True) as bar:
+        task = bar.add_task("waiting", total=None, count="")
+        previews = 0
+
+        def show(progress: jobs.Progress) -> None:
+            nonlocal previews
+            previews += progress.preview is not None
+            count = f"step {progress.step} of {progress.total}, {previews} previews"
+            bar.update(
+                task, description="painting", completed=progress.step, total=progress.total, count=count
+            )
+
+        return client.wait(job, show)
+
+
+def describe(client: Client, picture: Picture) -> dict[str, str | int | float | None]:
+    """What there is to say of `picture`; a server that is no easel tells less."""
+    job = picture.job
+    report: dict[str, str | int | float | None] = {"job_id": str(job.job_id), "url": picture.url}
+    assert job.completed_at
+    report["seconds"] = round((job.completed_at - job.created_at).total_seconds(), 2)
+    try:
+        details = client.jobs.details(job.job_id)
+    except NotFound:
+        return report
+    return report | {"seed": details.seed, "cost_usd": details.cost, "prompt": details.expanded_prompt}
+
+
+def summary(report: dict[str, str | int | float | None]) -> str:
+    """The report in one line."""
+    parts = [f"{report['path']}", f"{report['seconds']} s"]
+    if "seed" in report:
+        parts += [f"seed {report['seed']}", f"${report['cost_usd']}"]
+    return " · ".join(parts)

@@ -1,0 +1,88 @@
+"""The `easel` command: its verbs, and how its errors end.
+
+Exit codes: 0 done · 1 the job failed or was cancelled · 2 wrong usage or a request that the server refuses
+· 3 no server reached, or the token is not known there · 130 interrupted.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from easel.cli.doctor import doctor
+from easel.cli.generate import generate
+from easel.cli.output import say
+from easel.cli.settings import settings_with
+from easel.cli.token import token
+from easel.errors import BadRequest, EaselError, Unauthorized, Unavailable, Unprocessable, Unreachable
+
+USAGE, UNREACHED = 2, 3
+
+app = typer.Typer(
+    name="easel",
+    help="Krea 2 on your own machines.",
+    epilog="Exit codes: 0 done · 1 failed · 2 wrong usage · 3 no server or wrong token · 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(generate)
+app.command()(doctor)
+app.add_typer(token, name="token")
+
+
+def main() -> None:
+    """Run the command; an error of ours ends it with one line and an exit code."""
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        say(f"easel: {error.name} is not installed: pip install 'easel[server,worker]'")
+        sys.exit(USAGE)
+    except EaselError as error:
+        say(f"easel: {error.message}")
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: EaselError) -> int:
+    """What `error` means to a script."""
+    match error:
+        case BadRequest() | Unprocessable():
+            return USAGE
+        case Unreachable() | Unavailable() | Unauthorized():
+            return UNREACHED
+        case _:
+            return 1
+
+
+@app.command()
+def serve(
+    port: Annotated[
+        int | None, typer.Option(help="Where to listen; 0 takes a free one.  [EASEL_PORT]")
+    ] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Write url and token there as JSON once everything is ready.")
+    ] = None,
+) -> None:
+    """Run everything on this machine: database, API and one worker."""
+    from easel.serve import serve
+
+    serve(settings_with(port=port), ready_file)
+
+
+@app.command()
+def api(
+    port: Annotated[int | None, typer.Option(help="Where to listen.  [EASEL_PORT]")] = None,
+) -> None:
+    """Run one API process, on the database that EASEL_DATABASE_URL names."""
+    from easel.serve import api
+
+    api(settings_with(port=port))
+
+
+@app.command()
+def work() -> None:
+    """Run one worker, on the database that EASEL_DATABASE_URL names."""
+    from easel.work import work
+
+    work(settings_with())
