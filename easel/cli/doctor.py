@@ -1,5 +1,169 @@
 """`easel doctor`: what is wrong with this machine, and how to mend it."""
 
+import asyncio
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.text import Text
+
+from easel.cli.output import results
+from easel.cli.settings import settings_with
+from easel.errors import CheckpointError, EaselError
+from easel.sdk.server import local
+
+if TYPE_CHECKING:
+    from easel.settings import Settings
+
+DISK_GB = 2  # the database and some thousand pictures
+
+
+class Trouble(Exception):
+    """Something that keeps easel from working, and how to mend it."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what, self.remedy = what, remedy
+
 
 def doctor() -> None:
     """Say what is wrong with this machine and how to mend it."""
+    well = examine({"Python": python, "packages": packages})
+    if well:
+        settings = settings_with()
+        checks = {
+            "data folder": data_folder,
+            "disk": disk,
+            "port": port,
+            "database": database,
+            "checkpoint": checkpoint,
+            "workers": workers,
+        }
+        well = examine({name: partial(check, settings) for name, check in checks.items()})
+    raise typer.Exit(0 if well else 1)
+
+
+def examine(checks: Mapping[str, Callable[[], str]]) -> bool:
+    """Print what each check finds, and whether all is well."""
+    well = True
+    for name, check in checks.items():
+        try:
+            results.print(Text.assemble(("✓ ", "green"), f"{name:<13}", check()))
+        except Trouble as trouble:
+            well = False
+            results.print(Text.assemble(("✗ ", "bold red"), f"{name:<13}", trouble.what))
+            results.print(Text.assemble(f"{'':<15}", ("→ ", "bold"), trouble.remedy))
+    return well
+
+
+def python() -> str:
+    return f"{platform.python_version()} at {sys.executable}"
+
+
+def packages() -> str:
+    """All that the extras `server` and `worker` name."""
+    needed = [text for text in requires("easel") or [] if "'dev'" not in text]
+    names = {match[0] for text in needed if (match := re.match(r"[\w.-]+", text))}
+    missing = sorted(name for name in names if not _installed(name))
+    if missing:
+        raise Trouble(f"missing: {', '.join(missing)}", "pip install 'easel[server,worker]'")
+    return f"easel {version('easel')} and all {len(names)} packages that it needs"
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
+def data_folder(settings: "Settings") -> str:
+    folder = _first_existing(settings.data)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Trouble(f"{folder} cannot be written", "mend its rights, or set EASEL_DATA to another folder")
+    return str(settings.data)
+
+
+def disk(settings: "Settings") -> str:
+    free = shutil.disk_usage(_first_existing(settings.data)).free / 1e9
+    if free < DISK_GB:
+        raise Trouble(f"{free:.1f} GB free", f"make room for {DISK_GB} GB, or set EASEL_DATA to another disk")
+    return f"{free:.0f} GB free"
+
+
+def _first_existing(folder: Path) -> Path:
+    """`folder`, or the nearest one above it that exists."""
+    return folder if folder.exists() else _first_existing(folder.parent)
+
+
+def port(settings: "Settings") -> str:
+    if server := local():
+        return f"easel serves at {server.url}"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise Trouble(
+                f"{settings.host}:{settings.port}: {error.strerror}",
+                "stop what listens there, or set EASEL_PORT to another port",
+            ) from None
+    return f"{settings.port} is free"
+
+
+def database(settings: "Settings") -> str:
+    from asyncpg import PostgresError
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from easel.store.opening import open_database
+
+    async def ask() -> str:
+        async with open_database(settings) as database, database.read() as connection:
+            return str(await connection.scalar(text("SHOW server_version")))
+
+    where = "EASEL_DATABASE_URL" if settings.database_url else "in the data folder"
+    try:
+        return f"PostgreSQL {asyncio.run(ask())}, {where}"
+    except (EaselError, OSError, PostgresError, SQLAlchemyError) as error:
+        remedy = "mend the address or that server" if settings.database_url else "see the log beside it"
+        raise Trouble(f"{where}: {error}", remedy) from None
+
+
+def checkpoint(settings: "Settings") -> str:
+    """The painter itself, loaded as the worker loads it."""
+    from easel.work import load_painter
+
+    try:
+        painter = load_painter(settings)
+    except CheckpointError as error:
+        raise Trouble(error.message, "install easel again, or set EASEL_CHECKPOINT to a whole one") from None
+    return f"{painter.checkpoint}, painted by the {painter.engine} engine"
+
+
+def workers(settings: "Settings") -> str:
+    """The workers that are alive, as they say of themselves."""
+    from easel.store import workers
+    from easel.store.opening import open_database
+
+    async def ask() -> list[workers.Worker]:
+        async with open_database(settings) as database:
+            return await workers.alive(database)
+
+    if not settings.database_url and not local():
+        return "none now: `easel serve` starts one"
+    alive = asyncio.run(ask())
+    said = ", ".join(
+        f"process {worker.pid} on {worker.host} {worker.error or worker.state}" for worker in alive
+    )
+    if not any(worker.state == "ready" for worker in alive):
+        raise Trouble(said or "none is alive", "start one with `easel work`, and read what it says")
+    return said
