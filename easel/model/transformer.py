@@ -1,0 +1,138 @@
+"""The Krea 2 transformer with reference pictures in context, on diffusers' weights and blocks.
+
+What does not change from step to step is computed once: the prompt's fused features, and the keys and values of the references. A
+reference's clean latent tokens attend only to themselves, modulated at t = 0, on RoPE frame i + 1 with a grid of their own; the
+picture's and the prompt's tokens attend to them, with ln(strength) added to the logits.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers import Krea2Transformer2DModel
+from diffusers.models.embeddings import apply_rotary_emb
+from torch import Tensor
+
+Rotary = tuple[Tensor, Tensor]
+
+
+class References(NamedTuple):
+    """What the references leave in every block, and how strongly each of their tokens is heard."""
+
+    keys: tuple[Tensor, ...]  # a block each, (B, R, kv heads, head dim), rotated
+    values: tuple[Tensor, ...]
+    bias: Tensor  # (B, R), ln of the strength
+
+
+def grid(height: int, width: int, frame: int = 0, top: int = 0, left: int = 0) -> Tensor:
+    """RoPE coordinates (frame, y, x) of a grid of tokens, (height * width, 3)."""
+    y, x = torch.meshgrid(torch.arange(height) + top, torch.arange(width) + left, indexing="ij")
+    return torch.stack([torch.full_like(y, frame), y, x], -1).reshape(-1, 3)
+
+
+def fuse_text(transformer: Krea2Transformer2DModel, tapped: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The text encoder's hidden states (B, T, layers, C) to features of the transformer's width (B, T, D)."""
+    keys = None if mask is None else mask[:, None, None, :]
+    return transformer.txt_in(transformer.text_fusion(tapped, attention_mask=keys))
+
+
+def read_references(transformer: Krea2Transformer2DModel, references: Sequence[Tensor], strengths: Tensor) -> References:
+    """Keys and values of reference latents, once for all steps.
+
+    `references` are latents (B, C, h, w), one tensor a frame; `strengths` (B, frames) are above 0.
+    """
+    blocks = transformer.transformer_blocks
+    keys: list[list[Tensor]] = [[] for _ in blocks]
+    values: list[list[Tensor]] = [[] for _ in blocks]
+    still = strengths.new_zeros(len(strengths))
+    for i, latents in enumerate(references):
+        rotary = transformer.rotary_emb(grid(*latents.shape[-2:], frame=i + 1))
+        tokens = latents.flatten(2).transpose(1, 2)
+        x = transformer.img_in(F.pad(tokens, (0, transformer.in_channels - tokens.shape[-1])))
+        _, modulation = embed_time(transformer, still, x.dtype)
+        for block, ks, vs in zip(blocks, keys, values, strict=True):
+            x, k, v = run_block(block, x, modulation, rotary)
+            ks.append(k)
+            vs.append(v)
+    bias = torch.cat([strengths[:, i : i + 1].log().expand(-1, r[0, 0].numel()) for i, r in enumerate(references)], 1)
+    return References(tuple(torch.cat(k, 1) for k in keys), tuple(torch.cat(v, 1) for v in values), bias)
+
+
+def velocity(
+    transformer: Krea2Transformer2DModel,
+    x: Tensor,
+    t: Tensor,
+    text: Tensor,
+    positions: Tensor,
+    references: References | None = None,
+    text_mask: Tensor | None = None,
+) -> Tensor:
+    """Velocity of the flow (noise minus picture) at noisy tokens `x` (B, N, C) and times `t` (B,) in 0..1.
+
+    `text` comes from `fuse_text`; `positions` (N, 3) from `grid`; `text_mask` (B, T) is True where a token counts.
+    """
+    rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(text.shape[1], 3), positions]))
+    time, modulation = embed_time(transformer, t, x.dtype)
+    bias = attention_bias(text_mask, references, x)
+    hidden = torch.cat([text, transformer.img_in(x)], 1)
+    for i, block in enumerate(transformer.transformer_blocks):
+        context = (references.keys[i], references.values[i]) if references else None
+        hidden, _, _ = run_block(block, hidden, modulation, rotary, context, bias)
+    return transformer.final_layer(hidden[:, text.shape[1] :], time)
+
+
+def embed_time(transformer: Krea2Transformer2DModel, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The time's embedding for the last layer, (B, 1, D), and the modulation all blocks share, (B, 1, 6 D)."""
+    time = transformer.time_embed(t, dtype=dtype)
+    return time, transformer.time_mod_proj(F.gelu(time, approximate="tanh"))
+
+
+def attention_bias(text_mask: Tensor | None, references: References | None, x: Tensor) -> Tensor | None:
+    """What is added to the logits of each key, (B, 1, 1, T + N + R); None where it would be all zero."""
+    heard = references is not None and bool((references.bias != 0).any())
+    if text_mask is None and not heard:
+        return None
+    parts = []
+    if text_mask is not None:
+        parts.append(torch.zeros_like(text_mask, dtype=x.dtype).masked_fill(~text_mask, -math.inf))
+        parts.append(x.new_zeros(x.shape[:2]))
+    if references is not None:
+        parts.append(references.bias.to(x.dtype))
+    bias = torch.cat(parts, 1)[:, None, None, :]
+    return bias
+
+
+def run_block(
+    block: torch.nn.Module,
+    x: Tensor,
+    modulation: Tensor,
+    rotary: Rotary,
+    context: tuple[Tensor, Tensor] | None = None,
+    bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One Krea 2 block on `x` (B, L, D); gives back also its rotated keys and its values, (B, L, kv heads, head dim)."""
+    table = (modulation.unflatten(-1, (6, -1)) + block.scale_shift_table).to(x.dtype)
+    prescale, preshift, pregate, postscale, postshift, postgate = table.unbind(-2)
+    attention, h = block.attn, (1 + prescale) * block.norm1(x) + preshift
+    q = attention.norm_q(attention.to_q(h).unflatten(-1, (attention.num_heads, -1)))
+    k = attention.norm_k(attention.to_k(h).unflatten(-1, (attention.num_kv_heads, -1)))
+    v = attention.to_v(h).unflatten(-1, (attention.num_kv_heads, -1))
+    q, k = apply_rotary_emb(q, rotary, sequence_dim=1), apply_rotary_emb(k, rotary, sequence_dim=1)
+    out = attend(q, *joined(k, v, context), bias)
+    x = x + pregate * attention.to_out[0](out * torch.sigmoid(attention.to_gate(h)))
+    x = x + postgate * block.ff((1 + postscale) * block.norm2(x) + postshift)
+    return x, k, v
+
+
+def joined(k: Tensor, v: Tensor, context: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    """Keys and values with the references' behind them."""
+    return (k, v) if context is None else (torch.cat([k, context[0]], 1), torch.cat([v, context[1]], 1))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """Grouped-query attention of (B, L, heads, d) to (B, S, kv heads, d), heads joined at the end: (B, L, heads * d)."""
+    groups = q.shape[2] // k.shape[2]
+    q, k, v = (z.transpose(1, 2) for z in (q, k.repeat_interleave(groups, 2), v.repeat_interleave(groups, 2)))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)

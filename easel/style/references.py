@@ -1,0 +1,26 @@
+"""Reference pictures to what the nano model is shown of them: the whole, small, and its most textured part, full size."""
+
+import numpy as np
+from PIL import Image
+
+DETAIL = 256  # side of each of the two views, pixels of a 1K picture
+AREA = 1024 * 1024
+
+
+def reference_sheet(picture: Image.Image) -> Image.Image:
+    """Both views, one above the other: (256 wide, 512 high), after bringing the picture to one megapixel."""
+    scale = (AREA / (picture.width * picture.height)) ** 0.5
+    sides = [max(DETAIL, round(side * scale)) for side in picture.size]
+    picture = picture.resize(sides, Image.Resampling.LANCZOS if scale > 1 else Image.Resampling.BOX)
+    top, left = most_textured(np.asarray(picture.convert("L"), dtype=np.float32) / 255, DETAIL)
+    sheet = Image.new("RGB", (DETAIL, 2 * DETAIL))
+    sheet.paste(picture.resize((DETAIL, DETAIL), Image.Resampling.BOX), (0, 0))
+    sheet.paste(picture.crop((left, top, left + DETAIL, top + DETAIL)), (0, DETAIL))
+    return sheet
+
+
+def most_textured(light: np.ndarray, side: int) -> tuple[int, int]:
+    """Top and left of the window of `side` pixels, of a 3 × 3 choice, in which (H, W) `light` varies most."""
+    tops, lefts = (np.linspace(0, length - side, 3).astype(int) for length in light.shape)
+    windows = [(int(top), int(left)) for top in tops for left in lefts]
+    return max(windows, key=lambda w: float(light[w[0] : w[0] + side, w[1] : w[1] + side].std()))

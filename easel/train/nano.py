@@ -1,0 +1,254 @@
+"""Trains the nano transformer: paints the sketch of a scene in the style of references or words. Resumes from its own checkpoint.
+
+python -m easel.train.nano DATA OUT --minutes 60
+
+A batch is STYLES_AT_ONCE styles, each shown through one reference sheet, times PICTURES crops of other scenes in that style, so that the
+references' keys and values serve several samples. Strength is taught as data: latents are linear in the picture, so the target at
+strength s is the sketch's latents moved by s towards the styled ones, while ln s stands on the reference's logits.
+"""
+
+import argparse
+import json
+import random
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import Krea2Transformer2DModel
+from torch import Tensor
+
+from easel.model.text import TextEncoder
+from easel.model.transformer import References, fuse_text, grid, read_references, velocity
+from easel.style.vocabulary import PALETTES, TECHNIQUES
+from easel.train.styles import sample_style
+
+NANO = {
+    "num_layers": 8,
+    "attention_head_dim": 64,
+    "num_attention_heads": 5,
+    "num_key_value_heads": 5,
+    "intermediate_size": 896,
+    "timestep_embed_dim": 128,
+    "text_hidden_dim": 384,
+    "num_text_layers": 7,
+    "text_num_attention_heads": 6,
+    "text_num_key_value_heads": 6,
+    "text_intermediate_size": 768,
+    "num_layerwise_text_blocks": 1,
+    "num_refiner_text_blocks": 1,
+    "axes_dims_rope": (16, 24, 24),
+}
+PICTURES = 4  # crops that share a reference
+CROP = 16  # tokens a side
+HANDS = {
+    "fluent-3d": "glossy 3D icon",
+    "fluent-high-contrast": "black line icon",
+    "fluent-color": "vivid gradient icon",
+    "fluent-flat": "flat icon",
+}
+
+
+class Scene(NamedTuple):
+    sketch: Tensor  # (C, h, w)
+    styled: Tensor  # (looks, C, h, w)
+    sheets: Tensor  # (looks, C, 16, 8)
+    styles: list[int]
+    words: str
+
+
+class Pictures:
+    """All scenes of the shards in a folder; `refresh` takes in the ones that came since."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.read, self.scenes = folder, set(), []
+        self.by_style: dict[int, list[tuple[int, int]]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        for path in sorted(set(self.folder.glob("*.npz")) - self.read):
+            self.read.add(path)
+            shard, at, styled_at = np.load(path), 0, 0
+            sketches, styleds, words = shard["sketch"], shard["styled"], json.loads(str(shard["words"]))
+            for i, shape in enumerate(shard["shapes"].tolist()):
+                size, looks = int(np.prod(shape)), len(shard["style"][i])
+                sketch = torch.from_numpy(sketches[at : at + size]).view(*shape)
+                styled = torch.from_numpy(styleds[styled_at : styled_at + looks * size]).view(looks, *shape)
+                at, styled_at = at + size, styled_at + looks * size
+                styles = shard["style"][i].tolist()
+                for look, style in enumerate(styles):
+                    self.by_style.setdefault(style, []).append((len(self.scenes), look))
+                self.scenes.append(Scene(sketch, styled, torch.from_numpy(shard["sheet"][i]), styles, words[i]))
+        self.usable = [style for style, places in self.by_style.items() if len(places) > 1]
+
+
+class Batch(NamedTuple):
+    target: Tensor  # (B, N, C)
+    sketch: Tensor  # (B, N, C), zero where there is none
+    positions: Tensor  # (N, 3)
+    sheets: list[Tensor]  # (groups, C, 16, 8), a reference each
+    strengths: Tensor  # (B, references), 0 where it is dropped
+    words: list[str]
+
+
+def style_words(style_number: int, rng: random.Random) -> list[str]:
+    """How a user might ask for the style."""
+    style = sample_style(style_number)
+    words = []
+    if style.technique != "plain":
+        words.append(rng.choice(TECHNIQUES[style.technique]))
+    if style.hand in HANDS and style.technique in ("plain", "outline", "flat"):
+        words.append(HANDS[style.hand])
+    if style.palette != "own" and rng.random() < 0.7:
+        words.append(rng.choice(PALETTES[style.palette]))
+    rng.shuffle(words)
+    return words
+
+
+def make_batch(pictures: Pictures, groups: int, rng: random.Random) -> Batch:
+    blend = rng.random() < 0.12
+    each = 1 if blend else PICTURES
+    top, left = rng.randrange(0, 16), rng.randrange(0, 16)
+    targets, sketches, strengths, words, sheets = [], [], [], [], ([], [])
+    for style in rng.sample(pictures.usable, groups * PICTURES // each):
+        places = pictures.by_style[style]
+        shown = rng.choice(places)
+        sheets[0].append(pictures.scenes[shown[0]].sheets[shown[1]])
+        for scene_number, look in rng.choices([p for p in places if p[0] != shown[0]] or places, k=each):
+            scene = pictures.scenes[scene_number]
+            change = scene.styled[look].float() - scene.sketch
+            weights, phrases = [rng.uniform(0.1, 1) if rng.random() < 0.35 else 1.0], []
+            if blend:
+                other = (look + 1) % len(scene.styles)
+                share = rng.uniform(0.25, 0.75)
+                weights = [share, 1 - share]
+                change = share * change + (1 - share) * (scene.styled[other].float() - scene.sketch)
+                pair = [p for p in pictures.by_style[scene.styles[other]] if p[0] != scene_number]
+                second = rng.choice(pair or [(scene_number, other)])
+                sheets[1].append(pictures.scenes[second[0]].sheets[second[1]])
+            elif (chance := rng.random()) < 0.1:
+                weights, change = [0.0], 0 * change
+            elif chance < 0.36:
+                weights, phrases = [0.0], style_words(style, rng)
+            else:
+                change = weights[0] * change
+            said = [scene.words, *phrases]
+            if phrases and rng.random() < 0.4:
+                said.reverse()
+            words.append("" if rng.random() < 0.05 and not phrases else ", ".join(said))
+            crop = lambda z: cut(z, top, left)  # noqa: E731
+            targets.append(crop(scene.sketch + change))
+            sketches.append(crop(scene.sketch.float()) * (rng.random() > 0.08))
+            strengths.append(weights)
+    flat = [torch.stack(z).flatten(2).transpose(1, 2) for z in (targets, sketches)]
+    positions = grid(CROP, CROP, 0, top, left)
+    return Batch(*flat, positions, [torch.stack(s).float() for s in sheets if s], torch.tensor(strengths), words)
+
+
+def cut(z: Tensor, top: int, left: int) -> Tensor:
+    """A window of CROP tokens of (C, h, w), as near to `top`, `left` as the picture allows."""
+    top, left = min(top, z.shape[-2] - CROP), min(left, z.shape[-1] - CROP)
+    return z[:, top : top + CROP, left : left + CROP]
+
+
+def loss_of(transformer: Krea2Transformer2DModel, text: TextEncoder, batch: Batch) -> Tensor:
+    """Mean square error of the velocity at random times."""
+    count = len(batch.target)
+    noise = torch.randn_like(batch.target)
+    t = torch.sigmoid(torch.randn(count) * 1.2 + 0.4)
+    noisy = torch.lerp(batch.target, noise, t[:, None, None])
+    tapped, mask = text.tapped(batch.words)
+    with torch.autocast("cpu", torch.bfloat16):
+        fused = fuse_text(transformer, tapped.clone(), mask)
+        each = count // len(batch.sheets[0])
+        read = read_references(transformer, batch.sheets, torch.ones(len(batch.sheets[0]), len(batch.sheets)))
+        bias = batch.strengths.log().repeat_interleave(batch.sheets[0][0, 0].numel(), 1)
+        shared = [[z.repeat_interleave(each, 0) for z in group] for group in (read.keys, read.values)]
+        references = References(tuple(shared[0]), tuple(shared[1]), bias)
+        v = velocity(transformer, torch.cat([noisy, batch.sketch], -1), t, fused, batch.positions, references, mask)
+    return F.mse_loss(v[..., : noise.shape[-1]].float(), noise - batch.target)
+
+
+def build(channels: int) -> Krea2Transformer2DModel:
+    """A fresh transformer whose blocks start as small corrections to what passes through."""
+    transformer = Krea2Transformer2DModel(in_channels=2 * channels, **NANO)
+    shrink = (2 * NANO["num_layers"]) ** -0.5
+    torch.nn.init.zeros_(transformer.time_mod_proj.weight)
+    torch.nn.init.zeros_(transformer.time_mod_proj.bias)
+    torch.nn.init.zeros_(transformer.final_layer.linear.weight)
+    with torch.no_grad():
+        for block in transformer.transformer_blocks:
+            block.scale_shift_table[[2, 5]] = 1
+            block.attn.to_out[0].weight.mul_(shrink)
+            block.ff.down.weight.mul_(shrink)
+    return transformer
+
+
+def optimisers(transformer: Krea2Transformer2DModel) -> list[torch.optim.Optimizer]:
+    """Muon on the blocks' matrices, AdamW on the rest."""
+    matrices = [p for n, p in transformer.named_parameters() if "blocks" in n and p.ndim == 2 and "table" not in n]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in transformer.parameters() if id(p) not in chosen]
+    return [
+        torch.optim.Muon(matrices, lr=2e-3, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, default=60, help="of this run; the learning rate falls in its last quarter")
+    parser.add_argument("--groups", type=int, default=8, help="styles in a batch")
+    parser.add_argument("--warmup", type=int, default=60, help="steps")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    pictures, text = Pictures(args.data), TextEncoder()
+    transformer = build(pictures.scenes[0].sketch.shape[0])
+    average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
+    optimizers, saved, step = optimisers(transformer), args.out / "state.pt", 0
+    rates = [group["lr"] for o in optimizers for group in o.param_groups]
+    if saved.exists():
+        state = torch.load(saved)
+        transformer.load_state_dict(state["model"])
+        average, step = state["average"], state["step"]
+        for optimizer, old in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(old)
+    rng = random.Random(step)
+    torch.manual_seed(step)
+    started, first, mean = time.time(), step, None
+    while (spent := (time.time() - started) / 60 / args.minutes) < 1:
+        decay = min(1, (1 - spent) / 0.25) * min(1, (step - first + 1) / args.warmup)
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * max(decay, 0.02)
+        loss = loss_of(transformer, text, make_batch(pictures, args.groups, rng))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        step += 1
+        keep = min(0.998, step / (step + 20))
+        with torch.no_grad():
+            for name, p in transformer.named_parameters():
+                average[name].lerp_(p, 1 - keep)
+        mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
+        if step % 20 == 0:
+            rate = (step - first) * args.groups * PICTURES / (time.time() - started)
+            print(f"step {step} loss {mean:.4f} {rate:.1f} samples/s {len(pictures.scenes)} scenes", flush=True)
+        if step % 100 == 0 or time.time() - started > args.minutes * 60 - 1:
+            pictures.refresh()
+            states = [o.state_dict() for o in optimizers]
+            torch.save({"model": transformer.state_dict(), "average": average, "step": step, "optimizers": states}, saved)
+    states = [o.state_dict() for o in optimizers]
+    torch.save({"model": transformer.state_dict(), "average": average, "step": step, "optimizers": states}, saved)
+    transformer.load_state_dict(average)
+    transformer.save_pretrained(args.out / "transformer")
+
+
+if __name__ == "__main__":
+    main()
