@@ -140,6 +140,7 @@ class AsyncJobs:
             await asyncio.sleep(calls.PAUSE)
 
     async def _stream(self, job_id: UUID, reader: EventReader) -> AsyncIterator[Progress | Job]:
+        reader.begin()
         with contextlib.suppress(httpx.TransportError):
             async with self._client.http.stream(**calls.events(job_id, reader.last_id)) as response:
                 if response.is_success:

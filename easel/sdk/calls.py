@@ -112,7 +112,7 @@ def style_reference(url: str, strength: float | None) -> dict[str, Any]:
     return {"url": url} if strength is None else {"url": url, "strength": strength}
 
 
-def events(job_id: UUID, last_id: str | None) -> dict[str, Any]:
+def events(job_id: UUID, last_id: str) -> dict[str, Any]:
     """The stream of a job's progress, for httpx's `stream`; `last_id` is the last event that was seen."""
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
     return {"method": "GET", "url": f"/jobs/{job_id}/events", "headers": headers}

@@ -140,6 +140,7 @@ class Jobs:
             time.sleep(calls.PAUSE)
 
     def _stream(self, job_id: UUID, reader: EventReader) -> Iterator[Progress | Job]:
+        reader.begin()
         with (
             contextlib.suppress(httpx.TransportError),
             self._client.http.stream(**calls.events(job_id, reader.last_id)) as response,
