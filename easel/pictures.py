@@ -27,6 +27,14 @@ MIME_TYPES = {
     "AVIF": "image/avif",
 }
 
+SUFFIXES = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/heic": "heic",
+    "image/avif": "avif",
+}
+
 DATA_URI = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 
 
@@ -37,6 +45,11 @@ class Description:
     mime: str
     width: int
     height: int
+
+    @property
+    def suffix(self) -> str:
+        """What the name of such a file ends with."""
+        return SUFFIXES[self.mime]
 
 
 def describe(data: bytes) -> Description:

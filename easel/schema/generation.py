@@ -43,6 +43,8 @@ def _whole(value: Any) -> Any:
 class StyleReference(BaseModel):
     """An image whose look is transferred to the picture."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     url: Annotated[str, Strict(), BeforeValidator(_text)] = Field(min_length=1)
     """An asset's URL, a public http(s) URL, or a base64 data URI of an image."""
     strength: Annotated[float, Strict()] = Field(0.5, ge=-2, le=2, allow_inf_nan=False)
@@ -52,7 +54,7 @@ class StyleReference(BaseModel):
 class GenerationRequest(BaseModel):
     """All that decides a picture, except the model, which is the route."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     prompt: Annotated[str, Strict(), BeforeValidator(_prompt)] = Field(min_length=1, max_length=5000)
     """What to paint."""

@@ -1,0 +1,71 @@
+"""Bodies of requests, read with a limit on their size and on the time they take."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Request
+from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from easel.errors import BadRequest, HTTPError, PayloadTooLarge
+
+LARGEST_JSON = 40_000_000
+LARGEST_UPLOAD = 75_000_000
+LARGEST_FORM = LARGEST_UPLOAD + 100_000  # with what surrounds the file
+MOST_COMMAS = 10_000
+JSON_SECONDS = 60
+UPLOAD_SECONDS = 300
+
+
+async def read_json(request: Request) -> bytearray:
+    """The body, ready to be parsed: it cannot unfold to much more than its size."""
+    too_large = PayloadTooLarge("The body is larger than 40 MB: upload pictures with POST /assets")
+    body = bytearray()
+    async with _in_time(JSON_SECONDS):
+        async for chunk in _chunks(request, LARGEST_JSON, too_large):
+            body += chunk
+    if body.count(b",") > MOST_COMMAS:
+        raise BadRequest("The body has more than 10,000 values: leave out what is no field of the request")
+    return body
+
+
+@asynccontextmanager
+async def read_form(request: Request) -> AsyncIterator[FormData]:
+    """The fields and the one file of a multipart body, for the length of the block."""
+    if not request.headers.get("Content-Type", "").startswith("multipart/form-data"):
+        raise BadRequest("The body is no multipart/form-data: send the picture in its field 'file'")
+    too_large = BadRequest("The file is larger than 75 MB: send a smaller one")
+    chunks = _chunks(request, LARGEST_FORM, too_large)
+    parser = MultiPartParser(request.headers, chunks, max_files=1, max_fields=8)
+    try:
+        async with _in_time(UPLOAD_SECONDS):
+            form = await parser.parse()
+    except MultiPartException as error:
+        raise BadRequest(f"The multipart body cannot be read: {error.message}") from error
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+async def _chunks(request: Request, limit: int, too_large: HTTPError) -> AsyncGenerator[bytes]:
+    announced = request.headers.get("Content-Length", "0")
+    received = int(announced) if announced.isdecimal() else 0
+    if received > limit:
+        raise too_large
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limit:
+            raise too_large
+        yield chunk
+
+
+@asynccontextmanager
+async def _in_time(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise BadRequest(f"The body did not arrive within {seconds} seconds: send it faster") from None

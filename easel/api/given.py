@@ -1,0 +1,57 @@
+"""What handlers are given: the house they serve, who calls, and the base of the file URLs in answers."""
+
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from easel.errors import NotFound, Unauthorized
+from easel.settings import Settings
+from easel.store import tokens
+from easel.store.blobs import Blobs
+from easel.store.database import Database
+
+
+@dataclass(frozen=True)
+class House:
+    """What was built at the entry point."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+
+
+def house(request: Request) -> House:
+    """The house that this app serves."""
+    found: House = request.app.state.house
+    return found
+
+
+async def caller(request: Request) -> tokens.Caller:
+    """Whose token the request carries; asked before the body is looked at."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() in ("bearer", "key"):
+        found = await tokens.caller(house(request).database, token.strip())
+        if found is not None:
+            return found
+    raise Unauthorized
+
+
+def base_url(request: Request) -> str:
+    """Where file URLs begin: as set up, or else where the client has found us."""
+    return (house(request).settings.public_url or str(request.base_url)).rstrip("/")
+
+
+def row_id(id: str) -> UUID:
+    """The id in the path; what is no UUID is the id of nothing."""
+    try:
+        return UUID(id)
+    except ValueError:
+        raise NotFound(f"There is nothing with the id {id[:80]!r}: ids are UUIDs") from None
+
+
+TheHouse = Annotated[House, Depends(house)]
+TheCaller = Annotated[tokens.Caller, Depends(caller)]
+BaseURL = Annotated[str, Depends(base_url)]
+RowId = Annotated[UUID, Depends(row_id)]

@@ -1,0 +1,41 @@
+"""How the server is: alive, ready, and in numbers."""
+
+from fastapi import Request
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+
+from easel.api.given import TheHouse
+from easel.errors import Unavailable
+from easel.store import queue, workers
+
+
+class Health(BaseModel):
+    """That all is well."""
+
+    status: str
+
+
+async def healthz() -> Health:
+    """Whether the server is alive."""
+    return Health(status="ok")
+
+
+async def readyz(house: TheHouse) -> Health:
+    """Whether jobs are being worked on; if not, why."""
+    found = await workers.alive(house.database)
+    if any(worker.state == "ready" for worker in found):
+        return Health(status="ready")
+    reasons = [worker.error for worker in found if worker.error]
+    reasons += ["a worker is loading its checkpoint" for worker in found if worker.state == "loading"]
+    raise Unavailable(
+        f"No worker is ready: {'; '.join(reasons) or 'none is running, start one with `easel work`'}"
+    )
+
+
+async def metrics(request: Request, house: TheHouse) -> Response:
+    """Numbers for Prometheus."""
+    meters = request.app.state.meters
+    meters.set_workers(await workers.alive(house.database))
+    meters.set_queue(await queue.depth(house.database))
+    return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,49 @@
+"""Jobs: listed, read, cancelled, and what easel tells of them beyond the contract."""
+
+from typing import Annotated
+
+from fastapi import Query
+
+from easel.api.given import BaseURL, RowId, TheCaller, TheHouse
+from easel.api.pages import Cursor, Limit
+from easel.schema.jobs import Job, JobDetails, Status
+from easel.schema.pages import Page
+from easel.store import jobs
+
+Types = Annotated[str | None, Query(description="Comma separated job types: medium, medium-turbo, large.")]
+
+
+async def index(
+    caller: TheCaller,
+    house: TheHouse,
+    base: BaseURL,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    types: Types = None,
+    status: Status | None = None,
+) -> Page[Job]:
+    """List jobs, newest first."""
+    return await jobs.page(
+        house.database,
+        caller.workspace_id,
+        base,
+        limit=limit,
+        before=cursor,
+        status=status,
+        variants=types.split(",") if types else None,
+    )
+
+
+async def show(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL) -> Job:
+    """One job."""
+    return await jobs.get(house.database, caller.workspace_id, job_id, base)
+
+
+async def cancel(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL) -> Job:
+    """Cancel a job; one that has ended stays as it is."""
+    return await jobs.cancel(house.database, caller.workspace_id, job_id, base)
+
+
+async def details(job_id: RowId, caller: TheCaller, house: TheHouse) -> JobDetails:
+    """How a job went: seed, expanded prompt, cost, timings."""
+    return await jobs.details(house.database, caller.workspace_id, job_id)

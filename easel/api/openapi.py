@@ -1,0 +1,123 @@
+"""The OpenAPI document: what clients of the contract read at their start."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+
+import easel
+from easel.api.given import BaseURL
+from easel.catalog import Model
+from easel.schema.generation import GenerationRequest
+
+EXAMPLES = {
+    "text to image": {
+        "value": {
+            "prompt": "A cinematic product photo of a glass lamp on a marble table",
+            "aspect_ratio": "4:5",
+            "resolution": "1K",
+            "creativity": "low",
+        }
+    },
+    "style transfer": {
+        "value": {
+            "prompt": "A portrait of a dancer in a quiet studio",
+            "aspect_ratio": "4:3",
+            "resolution": "1K",
+            "image_style_references": [{"url": "https://example.com/painting.jpg", "strength": 0.6}],
+        }
+    },
+}
+OLDER_NAMES = {"imageStyleRefs": "image_style_references", "aspectRatio": "aspect_ratio"}
+
+UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "At most 75 MB. JPEG, PNG, WebP, HEIC, AVIF.",
+                        },
+                        "description": {"type": "string", "maxLength": 5000},
+                    },
+                }
+            }
+        },
+    }
+}
+EVENTS = {"responses": {"200": {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}}
+PICTURE = {"responses": {"200": {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}}
+
+
+async def show(request: Request, base: BaseURL) -> JSONResponse:
+    """This document."""
+    document = {**request.app.state.document, "servers": [{"url": base}]}
+    return JSONResponse(document, headers={"Access-Control-Allow-Origin": "*"})
+
+
+def generation(model: Model) -> dict[str, Any]:
+    """What the document says of asking `model` for a picture; clients want its schema inline."""
+    schema = GenerationRequest.model_json_schema()
+    body = _inlined(schema, schema.pop("$defs"))
+    fields = body["properties"]
+    fields["seed"] |= {"type": ["number", "null"], "minimum": 0, "maximum": 2**63 - 1}
+    del fields["seed"]["anyOf"]
+    fields["resolution"]["enum"] = [fields["resolution"].pop("const")]
+    fields["image_style_references"]["items"]["properties"]["url"]["format"] = "uri"
+    return {
+        "summary": model.title,
+        "operationId": f"generate_krea_2_{model.variant.replace('-', '_')}",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": body, "examples": EXAMPLES}},
+        },
+        "x-krea-pricing": {
+            "type": "fixed",
+            "currency": "USD",
+            "unit": "request",
+            "price_points": [
+                {"amount": float(price), "dimensions": {"k2BillingTier": tier}}
+                for tier, price in model.prices.items()
+            ],
+        },
+        "x-krea-deprecated-field-aliases": [{"from": old, "to": new} for old, new in OLDER_NAMES.items()],
+    }
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The whole document of `app`."""
+    described = get_openapi(
+        title="easel", version=easel.__version__, description=easel.__doc__, routes=app.routes
+    )
+    described["components"]["securitySchemes"] = {"bearerAuth": {"type": "http", "scheme": "bearer"}}
+    described["security"] = [{"bearerAuth": []}]
+    described["webhooks"] = {
+        "jobFinished": {
+            "post": {
+                "summary": "Sent to X-Webhook-URL when a job ends, signed after Standard Webhooks",
+                "requestBody": {
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}}}
+                },
+                "responses": {"2XX": {"description": "Received; a delivery may be repeated"}},
+            }
+        }
+    }
+    return described
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """`schema` with every reference replaced by what it names."""
+    if isinstance(schema, list):
+        return [_inlined(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(value, definitions) for name, value in schema.items()}

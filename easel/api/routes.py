@@ -1,0 +1,51 @@
+"""The table of contents: every URL, who answers it, with what, and with which refusals of its own."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from easel.api import assets, events, files, generations, health, jobs, openapi
+from easel.catalog import MODELS
+from easel.schema.assets import Asset
+from easel.schema.jobs import Job, JobDetails
+from easel.schema.pages import Page
+
+
+class Route(NamedTuple):
+    """One row."""
+
+    tag: str
+    method: str
+    path: str
+    handler: Callable[..., Awaitable[Any]]
+    answer: Any = None
+    refusals: tuple[int, ...] = ()
+    more: Mapping[str, Any] | None = None  # for the OpenAPI document
+
+
+# fmt: off
+PRIVATE = [
+    *(
+        Route("Image", "POST", f"/generate/image/krea/krea-2/{model.variant}",
+              generations.submit_to(model), Job, (400, 413, 422), openapi.generation(model))
+        for model in MODELS.values()
+    ),
+    Route("General", "GET",    "/jobs",              jobs.index,    Page[Job],      (400,)),
+    Route("General", "GET",    "/jobs/{id}",         jobs.show,     Job,            (404,)),
+    Route("General", "DELETE", "/jobs/{id}",         jobs.cancel,   Job,            (404,)),
+    Route("General", "GET",    "/jobs/{id}/details", jobs.details,  JobDetails,     (404,)),
+    Route("General", "GET",    "/jobs/{id}/events",  events.follow, None,         (400, 404), openapi.EVENTS),
+    Route("Assets",  "POST",   "/assets",            assets.upload, Asset,          (400,), openapi.UPLOAD),
+    Route("Assets",  "GET",    "/assets",            assets.index,  Page[Asset],    (400,)),
+    Route("Assets",  "GET",    "/assets/{id}",       assets.show,   Asset,          (404,)),
+    Route("Assets",  "DELETE", "/assets/{id}",       assets.delete, assets.Deleted, (404,)),
+]
+
+PUBLIC = [
+    Route("Files",   "GET",    "/files/{key}",  files.download, None,          (404, 503), openapi.PICTURE),
+    Route("Files",   "HEAD",   "/files/{key}",  files.download, None,          (404, 503)),
+    Route("Health",  "GET",    "/openapi.json", openapi.show),
+    Route("Health",  "GET",    "/healthz",      health.healthz, health.Health),
+    Route("Health",  "GET",    "/readyz",       health.readyz,  health.Health, (503,)),
+    Route("Health",  "GET",    "/metrics",      health.metrics, None,          (503,)),
+]
+# fmt: on
