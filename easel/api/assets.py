@@ -1,9 +1,8 @@
 """Assets: pictures uploaded to be used as references."""
 
 from fastapi import Request
-from fastapi.datastructures import UploadFile
 from pydantic import BaseModel
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 
 from easel.api.bodies import read_form
 from easel.api.given import BaseURL, RowId, TheCaller, TheHouse
