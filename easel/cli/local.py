@@ -19,8 +19,12 @@ def start_local_server() -> None:
     data.mkdir(parents=True, exist_ok=True)
     log = data / "serve.log"
     with log.open("w") as output, remarks.status("starting easel on this machine"):
+        # What it prints holds the token, which belongs in no log.
         server = subprocess.Popen(
-            [sys.executable, "-m", "easel", "serve"], stdout=output, stderr=output, start_new_session=True
+            [sys.executable, "-m", "easel", "serve"],
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+            start_new_session=True,
         )
         deadline = time.monotonic() + PATIENCE
         while not local():

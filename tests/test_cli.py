@@ -1,0 +1,187 @@
+"""The `easel` command as a user runs it: a process, its output, its exit code.
+
+python -m pytest tests/test_cli.py
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from serving import Served, serving
+
+from easel.cli.generate import read_reference
+from easel.sdk.client import Client
+
+
+def easel(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "easel", *words],
+        env=clean(environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def clean(environment: dict[str, str]) -> dict[str, str]:
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("KREA_", "EASEL_"))
+    }
+    return inherited | {"COLUMNS": "200", "EASEL_MODELS": "null"} | environment
+
+
+def at(served: Served) -> dict[str, str]:
+    return {"KREA_BASE_URL": served.url, "KREA_API_KEY": served.token}
+
+
+@pytest.fixture
+def drawing(tmp_path: Path) -> Path:
+    path = tmp_path / "drawing.png"
+    Image.new("RGB", (64, 48), "teal").save(path)
+    return path
+
+
+def test_generate_keeps_the_picture_and_says_what_it_cost(
+    served: Served, drawing: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.png"
+    options = ["--reference", f"{drawing}:0.6", "--aspect", "16:9", "--creativity", "high", "--seed", "7"]
+    ran = easel("generate", "a fox", *options, "-o", str(out), **at(served))
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(f"{out} · ")
+    assert ran.stdout.endswith("seed 7 · $0.035\n")
+    with Image.open(out) as image:
+        assert image.size == (1376, 768)
+
+
+def test_generate_json_is_json_alone(served: Served, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    ran = easel(
+        "generate", "a fox", "--model", "large", "--seed", "3", "--json", "-o", str(out), **at(served)
+    )
+    report = json.loads(ran.stdout)
+    assert (report["path"], report["seed"], report["cost_usd"]) == (str(out), 3, "0.06")
+    assert ran.stderr == ""
+
+
+def test_generate_uses_the_server_of_this_machine(served: Served, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    ran = easel("generate", "a fox", "-o", str(out), EASEL_DATA=str(served.data))
+    assert ran.returncode == 0, ran.stderr
+    assert out.exists()
+
+
+def test_generate_starts_a_server_when_none_runs(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out.png"
+    ran = easel("generate", "a fox", "-o", str(out), EASEL_DATA=str(data), EASEL_PORT="0")
+    try:
+        assert ran.returncode == 0, ran.stderr + (data / "serve.log").read_text()
+        assert "Started `easel serve`" in ran.stderr
+        assert out.exists()
+    finally:
+        os.kill(json.loads((data / "server.json").read_text())["pid"], signal.SIGTERM)
+
+
+def test_interrupting_generate_cancels_the_job(tmp_path: Path) -> None:
+    with serving(tmp_path, EASEL_NULL_STEP_SECONDS="5") as served:
+        command = [sys.executable, "-m", "easel", "generate", "a fox"]
+        ran = subprocess.Popen(command, env=clean(at(served)), stderr=subprocess.PIPE, text=True)
+        client = Client(served.token, served.url)
+        until(lambda: client.jobs.list().items)
+        ran.send_signal(signal.SIGINT)
+        _, remarks = ran.communicate(timeout=20)
+        assert ran.returncode == 130, remarks
+        assert "Cancelled." in remarks
+        assert client.jobs.list().items[0].status == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["generate", "a fox", "--aspect", "5:6"], 2, "'5:6' is not one of '1:1'"),
+        (["generate", "a fox", "--reference", "nowhere.png:0.6"], 2, "There is no file 'nowhere.png'"),
+        (["generate", ""], 2, "prompt"),
+        (["paint"], 2, "No such command 'paint'"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_why(served: Served, words: list[str], code: int, says: str) -> None:
+    ran = easel(*words, **at(served))
+    assert (ran.returncode, ran.stdout) == (code, "")
+    assert says in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_no_server_and_a_wrong_token_end_with_3(served: Served) -> None:
+    nowhere = easel("generate", "a fox", KREA_BASE_URL="http://127.0.0.1:9", KREA_API_KEY="x")
+    assert (nowhere.returncode, nowhere.stdout) == (3, "")
+    assert nowhere.stderr.startswith("easel: http://127.0.0.1:9 does not answer")
+    stranger = easel("generate", "a fox", **at(served) | {"KREA_API_KEY": "wrong"})
+    assert stranger.returncode == 3
+    assert "Traceback" not in stranger.stderr
+
+
+def test_a_token_is_made_listed_used_and_revoked(served: Served, tmp_path: Path) -> None:
+    data = {"EASEL_DATA": str(served.data)}
+    token = easel("token", "create", "studio", **data).stdout.strip()
+    out = str(tmp_path / "out.png")
+    assert easel("generate", "a fox", "-o", out, **at(served) | {"KREA_API_KEY": token}).returncode == 0
+
+    identifier, _, secret = token.partition(":")
+    listed = easel("token", "list", **data).stdout
+    assert identifier in listed
+    assert "studio" in listed
+    assert secret not in listed
+
+    assert easel("token", "revoke", identifier, **data).returncode == 0
+    assert easel("generate", "a fox", **at(served) | {"KREA_API_KEY": token}).returncode == 3
+
+
+def test_doctor_finds_a_running_server_well(served: Served) -> None:
+    ran = easel("doctor", EASEL_DATA=str(served.data))
+    assert ran.returncode == 0, ran.stdout
+    assert f"easel serves at {served.url}" in ran.stdout
+
+
+def test_doctor_says_how_to_mend_a_checkpoint(tmp_path: Path) -> None:
+    broken = {
+        "EASEL_DATA": str(tmp_path),
+        "EASEL_MODELS": "nano",
+        "EASEL_CHECKPOINT": str(tmp_path / "empty"),
+    }
+    ran = easel("doctor", **broken)
+    assert ran.returncode == 1
+    assert "✗ checkpoint" in ran.stdout
+    assert "EASEL_CHECKPOINT" in ran.stdout
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    ran = easel("serve", EASEL_DATA=str(tmp_path), EASEL_PORT="eighty")
+    assert ran.returncode == 2
+    assert "EASEL_PORT" in ran.stderr
+    assert "'eighty'" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("https://example.org/a.png", "https://example.org/a.png"),
+        ("https://example.org/a.png:0.6", ("https://example.org/a.png", 0.6)),
+        ("https://example.org:8080/a.png:-1", ("https://example.org:8080/a.png", -1.0)),
+        ("data:image/png;base64,AAAA:.5", ("data:image/png;base64,AAAA", 0.5)),
+    ],
+)
+def test_a_reference_is_read_with_its_strength(text: str, reference: object) -> None:
+    assert read_reference(text) == reference
+
+
+def until(condition: object, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

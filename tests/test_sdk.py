@@ -1,0 +1,174 @@
+"""The Python client, against a real server with the null engine.
+
+python -m pytest tests/test_sdk.py
+"""
+
+import asyncio
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from PIL import Image
+
+import easel
+from easel import AsyncClient, Client, Progress, errors
+from easel.sdk import calls
+from easel.sdk.events import Event, EventReader
+from serving import Served
+
+
+@pytest.fixture
+def client(served: Served) -> Client:
+    return Client(served.token, served.url)
+
+
+@pytest.fixture
+def drawing(tmp_path: Path) -> Path:
+    path = tmp_path / "drawing.png"
+    Image.new("RGB", (64, 48), "teal").save(path)
+    return path
+
+
+def test_a_picture_is_painted_and_kept(client: Client, drawing: Path, tmp_path: Path) -> None:
+    steps: list[Progress] = []
+    picture = client.generate(
+        "a fox", references=[(drawing, 0.6)], aspect_ratio="16:9", seed=7, on_progress=steps.append
+    )
+    with Image.open(picture.save(tmp_path / "new" / "fox.png")) as image:
+        assert image.size == (1376, 768)
+    assert [step.step for step in steps] == list(range(1, 9))
+    details = client.jobs.details(picture.job.job_id)
+    assert (details.seed, details.cost) == (7, "0.035")
+
+
+def test_the_async_client_does_the_same(served: Served, drawing: Path) -> None:
+    async def paint() -> tuple[easel.Picture, easel.JobDetails]:
+        async with AsyncClient(served.token, served.url) as client:
+            picture = await client.generate("a fox", references=[drawing], model="medium-turbo", seed=7)
+            return picture, await client.jobs.details(picture.job.job_id)
+
+    picture, details = asyncio.run(paint())
+    assert picture.content.startswith(b"\x89PNG")
+    assert (details.variant, details.cost) == ("medium-turbo", "0.0175")
+
+
+def test_the_same_seed_paints_the_same_bytes(client: Client) -> None:
+    one, two = (client.generate("a fox", seed=11) for _ in range(2))
+    assert one.content == two.content
+
+
+def test_a_cancelled_job_raises_and_reads_cancelled(client: Client) -> None:
+    job = client.submit("a fox")
+    client.jobs.cancel(job.job_id)
+    with pytest.raises(errors.Cancelled):
+        client.wait(job)
+    assert client.jobs.get(job.job_id).status == "cancelled"
+
+
+def test_jobs_are_listed_a_page_at_a_time(client: Client) -> None:
+    jobs = [client.submit("a fox") for _ in range(3)]
+    first = client.jobs.list(limit=2)
+    second = client.jobs.list(limit=2, cursor=first.next_cursor)
+    listed = [job.job_id for job in first.items + second.items][:3]
+    assert listed == [job.job_id for job in reversed(jobs)]
+
+
+def test_an_asset_is_uploaded_listed_and_deleted(client: Client, drawing: Path) -> None:
+    asset = client.assets.upload(drawing, "teal")
+    assert (asset.width, asset.height, asset.mime_type, asset.description) == (64, 48, "image/png", "teal")
+    assert client.assets.list(limit=1).items == [asset] == [client.assets.get(asset.id)]
+    client.assets.delete(asset.id)
+    with pytest.raises(errors.NotFound):
+        client.assets.get(asset.id)
+
+
+def test_what_the_server_refuses_is_raised_with_its_words(client: Client) -> None:
+    with pytest.raises(errors.BadRequest, match="prompt"):
+        client.generate("")
+    with pytest.raises(errors.NotFound):
+        client.jobs.get(uuid4())
+
+
+def test_a_wrong_token_is_unauthorized(served: Served) -> None:
+    with pytest.raises(errors.Unauthorized):
+        Client(f"{uuid4()}:nonsense", served.url).jobs.list()
+
+
+def test_a_server_that_does_not_run_is_unreachable() -> None:
+    with pytest.raises(errors.Unreachable, match=r"127\.0\.0\.1:9 "):
+        Client("token", "http://127.0.0.1:9").jobs.list()
+
+
+def test_without_a_server_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("KREA_BASE_URL", raising=False)
+    monkeypatch.setenv("EASEL_DATA", str(tmp_path))
+    with pytest.raises(errors.Unreachable, match="easel serve"):
+        Client()
+
+
+def test_a_server_that_does_not_stream_is_asked_until_the_job_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Krea's own statuses, and no events route."""
+    monkeypatch.setattr(calls, "PAUSE", 0)
+    statuses = iter(["backlogged", "scheduled", "sampling", "completed"])
+
+    def krea(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "files.test":
+            assert "Authorization" not in request.headers
+            return httpx.Response(200, content=b"PNG")
+        if request.url.path.endswith("/events"):
+            return httpx.Response(404, json={"error": "Not found", "message": "Not found"})
+        return httpx.Response(200, json=job(next(statuses)))
+
+    client = mocked(krea)
+    assert client.generate("a fox").content == b"PNG"
+
+
+def test_a_failed_job_raises_what_the_server_says() -> None:
+    error = {"code": "reference_unreadable", "message": "It is no picture."}
+    client = mocked(lambda request: httpx.Response(200, json=job("failed") | {"error": error}))
+    with pytest.raises(errors.ReferenceUnreadable, match="It is no picture"):
+        client.generate("a fox")
+
+
+def test_a_server_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "PAUSE", 0)
+    answers = iter([503, 503, 200])
+
+    def restarting(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/events"):
+            raise httpx.ConnectError("refused")
+        return httpx.Response(next(answers), json=job("cancelled"))
+
+    assert [news.status for news in mocked(restarting).jobs.follow(UUID(int=1))] == ["cancelled"]  # type: ignore[union-attr]
+
+
+def test_events_are_read_line_by_line() -> None:
+    reader = EventReader()
+    lines = ["id: 4", "event: progress", "data: one", "data: two", ": a comment", "", "data:three", ""]
+    assert [event for line in lines if (event := reader.feed(line))] == [
+        Event("progress", "one\ntwo", "4"),
+        Event("message", "three", "4"),
+    ]
+
+
+def job(status: str) -> dict[str, object]:
+    ended = status in ("completed", "failed", "cancelled")
+    return {
+        "job_id": str(UUID(int=1)),
+        "status": status,
+        "created_at": "2026-02-13T02:20:58.265Z",
+        "completed_at": "2026-02-13T02:21:58.265Z" if ended else None,
+        "result": {"urls": ["https://files.test/fox.png"]} if status == "completed" else None,
+    }
+
+
+def mocked(server: httpx.MockTransport | object) -> Client:
+    client = Client("token", "https://krea.test")
+    client.close()
+    client.http = httpx.Client(
+        base_url="https://krea.test",
+        auth=client.server.sign,
+        transport=httpx.MockTransport(server),  # type: ignore[arg-type]
+    )
+    return client
