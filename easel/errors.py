@@ -18,6 +18,7 @@ EaselError
 ├── OutboundError               a URL that may not, or cannot, be reached
 ├── PictureError                bytes that are no picture we accept
 ├── DataFolderBusy              another server owns the data folder
+├── AddressInUse                another program listens where the server should
 └── Unreachable                 a server that does not answer its client
 """
 
@@ -132,3 +133,7 @@ class DataFolderBusy(EaselError):
 
 class Unreachable(EaselError):
     """The server does not answer."""
+
+
+class AddressInUse(EaselError):
+    """Another program listens on this address."""

@@ -36,7 +36,9 @@ class Settings(BaseSettings):
     null_step_seconds: float = Field(0, ge=0)
     """How long the null painter takes for each step."""
     supervisor: int | None = None
-    """The process id of the `easel serve` that started this process, which ends when it ends."""
+    """Set by `easel serve` for the processes it starts: its process id, so that they end when it ends."""
+    listening_socket: int | None = None
+    """Set by `easel serve` for its API process: the file descriptor to answer on."""
 
     def environment(self) -> dict[str, str]:
         """The same settings as environment variables, for a child process."""

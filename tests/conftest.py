@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from serving import Served, serving
 
 from easel.store.blobs import Blobs
 from easel.store.database import Database
@@ -25,9 +27,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     asyncio.run(_execute(url, "CREATE DATABASE template"))
     asyncio.run(_migrate(_named(url, "template")))
     yield url
-    os.kill(
-        _postmaster(url), signal.SIGQUIT
-    )  # a clean stop would first write all those databases to the disk
+    os.kill(_postmaster(url), signal.SIGQUIT)  # a clean stop would write all the databases to the disk
+    while embedded.running():
+        time.sleep(0.05)
+    embedded.stop()
 
 
 @pytest.fixture
@@ -42,6 +45,13 @@ def database_url(postgres: str) -> str:
 def blobs(tmp_path: Path) -> Blobs:
     """An empty place for files."""
     return Blobs((tmp_path / "blobs").as_uri())
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A whole server, with the null engine."""
+    with serving(tmp_path_factory.mktemp("served")) as served:
+        yield served
 
 
 @asynccontextmanager

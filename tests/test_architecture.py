@@ -12,7 +12,7 @@ import easel
 
 PACKAGE = Path(easel.__file__).parent
 
-GROUND = {"schema", "catalog", "pricing", "settings", "signing", "outbound", "pictures", "ids", "errors"}
+GROUND = {"schema", "catalog", "pricing", "settings", "signing", "outbound", "pictures", "ids", "errors", "process"}
 LAYERS = {
     "model": set(),
     "engine": {"model"},

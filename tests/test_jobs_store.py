@@ -14,8 +14,10 @@ from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import Job, Progress
 from easel.store import events, jobs, tokens, workspaces
 from easel.store.database import Database
+from easel.store.queue import Entry
 
 BASE = "http://easel.test"
+ENTRY = Entry(1, UUID(int=0))  # the first of a fresh queue
 FINISHED: dict[str, Any] = {
     "file_key": "f.png", "expanded_prompt": "a fox", "engine": "null", "checkpoint": "null", "details": {},
 }  # fmt: skip
@@ -59,8 +61,8 @@ def test_a_finished_job_is_charged_once_and_its_webhook_is_queued_in_the_same_mo
             job = await submitted(database, workspace, webhook_url="https://example.com/hook")
             claim = await jobs.claim(database, job.job_id)
             assert claim is not None
-            assert await jobs.complete(database, claim, 1, **FINISHED)
-            assert not await jobs.complete(database, claim, 1, **FINISHED)
+            assert await jobs.complete(database, claim, ENTRY, **FINISHED)
+            assert not await jobs.complete(database, claim, ENTRY, **FINISHED)
             assert await counted(database, "SELECT sum(amount) FROM ledger") == Decimal("0.030")
             assert await counted(database, "SELECT array_agg(entrypoint) FROM pgqueuer") == ["deliver"]
             done = await jobs.get(database, workspace, job.job_id, BASE)
@@ -82,10 +84,10 @@ def test_a_worker_that_lost_its_lease_can_neither_report_nor_finish_nor_charge(d
             assert current is not None
             with pytest.raises(Cancelled):
                 await jobs.report(database, late, Progress(step=1, total=8))
-            assert not await jobs.complete(database, late, 1, **FINISHED)
-            assert not await jobs.fail(database, late, 1, code="timeout", message="too late")
+            assert not await jobs.complete(database, late, ENTRY, **FINISHED)
+            assert not await jobs.fail(database, late, ENTRY, code="timeout", message="too late")
             assert await counted(database, "SELECT count(*) FROM ledger") == 0
-            assert await jobs.complete(database, current, 1, **FINISHED)
+            assert await jobs.complete(database, current, ENTRY, **FINISHED)
             assert await counted(database, "SELECT count(*) FROM ledger") == 1
 
     asyncio.run(story())
@@ -116,7 +118,7 @@ def test_a_cancelled_job_stops_at_its_next_step(database_url: str) -> None:
             await jobs.cancel(database, workspace, job.job_id, BASE)
             with pytest.raises(Cancelled):
                 await jobs.report(database, claim, Progress(step=2, total=8))
-            assert not await jobs.complete(database, claim, 1, **FINISHED)
+            assert not await jobs.complete(database, claim, ENTRY, **FINISHED)
 
     asyncio.run(story())
 
@@ -180,7 +182,7 @@ def test_a_job_is_followed_from_any_event_to_its_end(database_url: str) -> None:
             await jobs.report(database, claim, Progress(step=2, total=2))
             second = await asyncio.wait_for(following, 5)
             assert second.data == {"step": 2, "total": 2, "preview": None}
-            await jobs.complete(database, claim, 1, **FINISHED)
+            await jobs.complete(database, claim, ENTRY, **FINISHED)
             last = [event async for event in follower]
             assert [event.kind for event in last if event] == ["completed"]
             again = [event async for event in events.follow(database, job.job_id, after=first.id)]

@@ -1,31 +1,38 @@
-"""Hears PostgreSQL's NOTIFY on one connection and wakes whoever waits for the topic it names."""
+"""Rings when something was committed: PostgreSQL's NOTIFY on one channel, whose payload names the topic."""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+CHANNEL = "easel"
+
+
+async def ring(connection: AsyncConnection, topic: str) -> None:
+    """Wake, when the transaction commits, whoever listens for `topic` in whatever process."""
+    await connection.execute(text("SELECT pg_notify(:channel, :topic)"), {"channel": CHANNEL, "topic": topic})
 
 
 class Bell:
-    """One channel of one database; the payload of a NOTIFY is the topic."""
+    """The listener of one process, on a connection of its own."""
 
-    def __init__(self, url: str, channel: str) -> None:
+    def __init__(self, url: str) -> None:
         self._url = url
-        self._channel = channel
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._connection: asyncpg.Connection | None = None
         self._connecting = asyncio.Lock()
 
-    @asynccontextmanager
-    async def listening(self, topic: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set whenever `topic` is notified, and when the connection is lost."""
-        rung = asyncio.Event()
+    @contextmanager
+    def listening(self, topic: str, rung: asyncio.Event) -> Iterator[None]:
+        """Set `rung` whenever `topic` is rung, and when the connection is lost."""
         self._waiting[topic].add(rung)
         try:
-            yield rung
+            yield
         finally:
             self._waiting[topic].discard(rung)
             if not self._waiting[topic]:
@@ -37,7 +44,7 @@ class Bell:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(self._url)
                 self._connection.add_termination_listener(self._lost)
-                await self._connection.add_listener(self._channel, self._heard)
+                await self._connection.add_listener(CHANNEL, self._heard)
 
     async def close(self) -> None:
         """Listen no more."""

@@ -7,11 +7,15 @@ import asyncpg
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.adapters.persistence.queries import Queries
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from easel.store.bell import Bell
 
 MIGRATIONS = 5_283_001  # the advisory lock that lets one process migrate at a time
+
+AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""What is raised while the database cannot be reached."""
 
 
 class Database:
@@ -23,7 +27,7 @@ class Database:
             self.url.replace("postgresql://", "postgresql+asyncpg://", 1), pool_size=10, max_overflow=10
         )
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self.bell = Bell(self.url, "easel_events")
+        self.bell = Bell(self.url)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:

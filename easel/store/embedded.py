@@ -21,27 +21,29 @@ class Embedded:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._data = folder.resolve() / "postgres"
         self._lock: IO[str] | None = None
 
     def start(self) -> str:
         """Own the folder, start the server unless it still runs, and say its URL."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._own()
-        data = self._folder.resolve() / "postgres"
-        data.mkdir(exist_ok=True)
-        _forget_dead_postmaster(data)
-        self._server = PostgresServer(data, cleanup_mode=None)
+        self._data.mkdir(exist_ok=True)
+        if not self.running():  # after a crash the process id in the file may be another program's by now
+            (self._data / "postmaster.pid").unlink(missing_ok=True)
+        self._server = PostgresServer(self._data, cleanup_mode=None)
         self._server.start()
         atexit.unregister(self._server._cleanup)
         return str(self._server.get_uri())
 
     def running(self) -> bool:
         """Whether the server is alive."""
-        return bool(self._server.get_postmaster_info().is_running())
+        return _postmaster_lives(self._data)
 
     def stop(self) -> None:
         """Stop the server and leave the folder to others."""
-        self._server.stop()
+        if self.running():
+            self._server.stop()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -64,20 +66,13 @@ class Embedded:
 def running_url(folder: Path) -> str | None:
     """The URL of the server that runs in `folder`, if one does."""
     data = folder.resolve() / "postgres"
-    if not _postmaster_lives(data):
-        return None
-    return str(PostmasterInfo.read_from_pgdata(data).get_uri())
-
-
-def _forget_dead_postmaster(data: Path) -> None:
-    """After a crash the process id in the file may be another program's by now."""
-    if not _postmaster_lives(data):
-        (data / "postmaster.pid").unlink(missing_ok=True)
+    info = PostmasterInfo.read_from_pgdata(data) if _postmaster_lives(data) else None
+    return str(info.get_uri()) if info else None
 
 
 def _postmaster_lives(data: Path) -> bool:
     try:
         process = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
-        return process.name().startswith("postgres")
+        return bool(process.name().startswith("postgres") and process.status() != psutil.STATUS_ZOMBIE)
     except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
         return False

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from easel.schema.jobs import TERMINAL
 from easel.store import tables
+from easel.store.bell import ring
 from easel.store.database import Database
 
 QUIET_SECONDS = 15.0
@@ -28,7 +29,7 @@ class Event:
 async def append(connection: AsyncConnection, job_id: UUID, kind: str, data: dict[str, Any]) -> None:
     """Record an event; those who follow the job hear of it when the transaction commits."""
     await connection.execute(insert(tables.Event).values(job_id=job_id, kind=kind, data=data))
-    await connection.execute(text("SELECT pg_notify('easel_events', :job)"), {"job": str(job_id)})
+    await ring(connection, str(job_id))
 
 
 async def since(database: Database, job_id: UUID, after: int) -> list[Event]:
@@ -46,7 +47,8 @@ async def follow(database: Database, job_id: UUID, after: int = 0) -> AsyncItera
     """The events of a job as they happen, up to its end; None whenever it was quiet for a while."""
     if await _ended(database, job_id, after):
         return
-    async with database.bell.listening(str(job_id)) as rung:
+    rung = asyncio.Event()
+    with database.bell.listening(str(job_id), rung):
         while True:
             await database.bell.connect()
             rung.clear()

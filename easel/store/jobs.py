@@ -1,6 +1,7 @@
 """Jobs: submitted, claimed, ended; each change of state is one statement, guarded by the state it leaves."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,7 @@ from easel.schema.pages import Page
 from easel.schema.times import written
 from easel.store import events, queue, tables
 from easel.store.database import Database
+from easel.store.queue import Entry
 
 TOLD = (  # the columns that a Job is made of
     tables.Job.id,
@@ -127,6 +129,7 @@ async def page(
     limit: int,
     before: datetime | None = None,
     status: Status | None = None,
+    variants: Sequence[str] | None = None,
 ) -> Page[Job]:
     """The newest jobs created before `before`."""
     query = select(*TOLD).where(tables.Job.workspace_id == workspace_id)
@@ -134,6 +137,8 @@ async def page(
         query = query.where(tables.Job.created_at < before)
     if status is not None:
         query = query.where(tables.Job.status == status)
+    if variants is not None:
+        query = query.where(tables.Job.variant.in_(variants))
     async with database.read() as connection:
         rows = (await connection.execute(query.order_by(tables.Job.created_at.desc()).limit(limit + 1))).all()
     items = [_job(row, base_url) for row in rows[:limit]]
@@ -181,7 +186,7 @@ async def report(database: Database, claim: Claim, progress: Progress) -> None:
 async def complete(
     database: Database,
     claim: Claim,
-    entry: int,
+    entry: Entry,
     *,
     file_key: str,
     expanded_prompt: str,
@@ -203,12 +208,12 @@ async def complete(
     )
 
 
-async def fail(database: Database, claim: Claim, entry: int, *, code: str, message: str) -> bool:
+async def fail(database: Database, claim: Claim, entry: Entry, *, code: str, message: str) -> bool:
     """End a job with the reason why there is no picture; False when it is no longer ours."""
     return await _finish(database, claim, entry, status="failed", error_code=code, error_message=message)
 
 
-async def _finish(database: Database, claim: Claim, entry: int, **values: Any) -> bool:
+async def _finish(database: Database, claim: Claim, entry: Entry, **values: Any) -> bool:
     async with database.begin() as connection:
         row = await _end(connection, update(tables.Job).where(*_held(claim)), values)
         if row is None:
@@ -218,6 +223,14 @@ async def _finish(database: Database, claim: Claim, entry: int, **values: Any) -
             await connection.execute(insert(tables.Charge).values(charge))
         await queue.remove(connection, entry)
         return True
+
+
+async def discard(database: Database, entry: Entry) -> None:
+    """Take away the queue entry of a job that has ended otherwise; one that goes on elsewhere keeps it."""
+    async with database.begin() as connection:
+        job = select(tables.Job.status).where(tables.Job.id == entry.row).with_for_update(read=True)
+        if await connection.scalar(job) in TERMINAL:
+            await queue.remove(connection, entry)
 
 
 async def cancel(database: Database, workspace_id: UUID, job_id: UUID, base_url: str) -> Job:

@@ -10,8 +10,12 @@ from easel.store.embedded import Embedded, running_url
 
 
 def open_blobs(settings: Settings) -> Blobs:
-    """The place for files."""
-    return Blobs(settings.blobs_url or (settings.data.resolve() / "blobs").as_uri())
+    """The place for files; a folder of ours is closed to other users of the machine."""
+    if settings.blobs_url:
+        return Blobs(settings.blobs_url)
+    folder = settings.data.resolve() / "blobs"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Blobs(folder.as_uri())
 
 
 @asynccontextmanager
@@ -21,7 +25,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
     embedded = None if url else Embedded(settings.data)
     database = Database(url or embedded.start())  # type: ignore[union-attr]
     try:
-        if embedded:
+        if settings.supervisor is None:  # else the supervisor has done so
             await database.migrate()
         yield database
     finally:

@@ -1,41 +1,87 @@
-"""Entries of the PgQueuer queue, added and taken away inside our own transactions."""
+"""The PgQueuer queue: entries are added, held under a lease, and taken away inside our own transactions.
 
+PgQueuer's own loop is not used: it takes entries ahead of need, and lets go of them outside the transaction
+that settles them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.domain.types import JobId, QueueEntrypoint, QueueManagerId
+from pgqueuer.ports.repository import EntrypointExecutionParameter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from easel.store.database import driver_connection
+from easel.store.bell import ring
+from easel.store.database import Database, driver_connection
 
 GENERATE = "generate"
 DELIVER = "deliver"
+LEASE = timedelta(seconds=3)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A place in the queue, and the row that it is about."""
+
+    id: int
+    row: UUID
 
 
 async def add(connection: AsyncConnection, entrypoint: str, row: UUID) -> None:
     """Queue work on `row`; it is seen when the transaction of `connection` commits."""
-    queries = Queries(AsyncpgDriver(await driver_connection(connection)))
-    await queries.enqueue(entrypoint, row.bytes)
+    await (await _queries(connection)).enqueue(entrypoint, row.bytes)
+    await ring(connection, entrypoint)
 
 
-async def remove(connection: AsyncConnection, entry: int) -> None:
-    """Take a finished entry away."""
-    await connection.execute(text("DELETE FROM pgqueuer WHERE id = :entry"), {"entry": entry})
+async def take(database: Database, entrypoint: str, worker: UUID, most: int) -> list[Entry]:
+    """Take the oldest entries that nobody holds, or whose holder has not been heard of for a lease."""
+    async with database.read() as connection:
+        taken = await (await _queries(connection)).dequeue(
+            batch_size=most,
+            entrypoints={QueueEntrypoint(entrypoint): EntrypointExecutionParameter(concurrency_limit=0)},
+            queue_manager_id=QueueManagerId(worker),
+            global_concurrency_limit=None,
+            heartbeat_timeout=LEASE,
+        )
+    return [Entry(job.id, UUID(bytes=job.payload)) for job in taken]
 
 
-async def put_off(connection: AsyncConnection, entry: int, delay: timedelta) -> None:
+async def hold(database: Database, entries: Sequence[Entry]) -> None:
+    """Renew the leases of entries that are being worked on."""
+    async with database.read() as connection:
+        await (await _queries(connection)).update_heartbeat([JobId(entry.id) for entry in entries])
+
+
+async def remove(connection: AsyncConnection, entry: Entry) -> None:
+    """Take a settled entry away."""
+    await connection.execute(text("DELETE FROM pgqueuer WHERE id = :id"), {"id": entry.id})
+
+
+async def put_off(connection: AsyncConnection, entry: Entry, delay: timedelta) -> None:
     """Queue an entry again, for later."""
-    await connection.execute(
-        text(
-            "UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, execute_after = now() + :delay"
-            " WHERE id = :entry"
-        ),
-        {"entry": entry, "delay": delay},
+    statement = text(
+        "UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, execute_after = now() + :delay"
+        " WHERE id = :id"
     )
+    await connection.execute(statement, {"id": entry.id, "delay": delay})
+
+
+async def depth(database: Database) -> list[tuple[str, str, int]]:
+    """How many entries there are, by entrypoint and status."""
+    query = text("SELECT entrypoint, status::text, count(*) FROM pgqueuer GROUP BY 1, 2")
+    async with database.read() as connection:
+        return [(row[0], row[1], row[2]) for row in await connection.execute(query)]
 
 
 async def prune(connection: AsyncConnection) -> None:
     """Forget what PgQueuer has logged of finished work."""
     await connection.execute(text("DELETE FROM pgqueuer_log WHERE created < now() - interval '1 hour'"))
+
+
+async def _queries(connection: AsyncConnection) -> Queries:
+    return Queries(AsyncpgDriver(await driver_connection(connection)))

@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 
 from easel.store import queue, tables
 from easel.store.database import Database
+from easel.store.queue import Entry
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Delivery:
     secrets: list[str]
 
 
-async def get(database: Database, delivery_id: UUID) -> Delivery | None:
-    """The delivery, with the secrets that sign it; None when its job is gone."""
+async def get(database: Database, delivery_id: UUID) -> Delivery:
+    """The delivery, with the secrets that sign it."""
     query = (
         select(
             tables.Delivery.id,
@@ -35,18 +36,15 @@ async def get(database: Database, delivery_id: UUID) -> Delivery | None:
         .where(tables.Delivery.id == delivery_id)
     )
     async with database.read() as connection:
-        row = (await connection.execute(query)).one_or_none()
-    return Delivery(*row) if row is not None else None
+        return Delivery(*(await connection.execute(query)).one())
 
 
-async def settle(
-    database: Database, delivery_id: UUID, entry: int, error: str | None, again_in: timedelta | None
-) -> None:
+async def settle(database: Database, entry: Entry, error: str | None, again_in: timedelta | None) -> None:
     """Record an attempt, and either leave the queue or come back `again_in`."""
     async with database.begin() as connection:
         await connection.execute(
             update(tables.Delivery)
-            .where(tables.Delivery.id == delivery_id)
+            .where(tables.Delivery.id == entry.row)
             .values(attempts=tables.Delivery.attempts + 1, delivered=error is None, error=error)
         )
         if again_in is None:

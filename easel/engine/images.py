@@ -1,0 +1,30 @@
+"""Pictures to bytes: the finished one to PNG, with its recipe inside, and small previews to data URIs."""
+
+import base64
+import io
+import json
+from typing import Any
+
+from PIL.Image import Image
+from PIL.PngImagePlugin import PngInfo
+
+PREVIEW_SIDE = 256
+
+
+def png(image: Image, recipe: dict[str, Any]) -> bytes:
+    """A PNG whose metadata says what was painted (`prompt`) and how to paint it again (`easel`, JSON)."""
+    info = PngInfo()
+    info.add_itxt("prompt", recipe["prompt"])
+    info.add_itxt("easel", json.dumps(recipe, ensure_ascii=False, sort_keys=True))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=info, compress_level=4)
+    return buffer.getvalue()
+
+
+def preview(image: Image) -> str:
+    """A small JPEG as a data URI."""
+    small = image.convert("RGB")
+    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,42 @@
+"""One webhook: a signed POST, tried again for a day."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from easel import outbound
+from easel.errors import OutboundError
+from easel.signing import signed_headers
+from easel.store import webhooks
+from easel.store.database import Database
+from easel.store.queue import Entry
+
+RETRY_AFTER = [
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=5),
+    timedelta(hours=10),
+    timedelta(hours=10),
+]
+
+
+async def deliver(entry: Entry, database: Database, allow_networks: Sequence[str]) -> None:
+    """Send the delivery once, and settle whether it comes back."""
+    delivery = await webhooks.get(database, entry.row)
+    error, final = await send(delivery, allow_networks)
+    done = error is None or final or delivery.attempts >= len(RETRY_AFTER)
+    again_in = None if done else RETRY_AFTER[delivery.attempts]
+    await webhooks.settle(database, entry, error, again_in)
+
+
+async def send(delivery: webhooks.Delivery, allow_networks: Sequence[str]) -> tuple[str | None, bool]:
+    """What went wrong, if anything, and whether the receiver wants no more."""
+    headers = signed_headers(delivery.secrets, str(delivery.id), delivery.body)
+    try:
+        status = await outbound.post(delivery.url, delivery.body.encode(), headers, allow_networks)
+    except OutboundError as error:
+        return error.message, False
+    if 200 <= status < 300:
+        return None, False
+    return f"The receiver answered {status}", status == 410

@@ -1,0 +1,100 @@
+"""A line of work: entries of one kind, taken from the queue as they come, each held under a lease."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import structlog
+
+from easel.store import queue
+from easel.store.database import AWAY, Database
+from easel.store.queue import Entry
+
+LOOK_AGAIN_SECONDS = 0.5  # for leases that have lapsed and entries put off; new ones ring the bell
+AWAY_SECONDS = 1.0
+GRACE_SECONDS = 8.0
+
+log = structlog.get_logger()
+
+
+class Line:
+    """Works on at most `at_once` entries together, until it is stopped."""
+
+    def __init__(
+        self,
+        database: Database,
+        entrypoint: str,
+        worker: UUID,
+        at_once: int,
+        perform: Callable[[Entry], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._entrypoint = entrypoint
+        self._worker = worker
+        self._at_once = at_once
+        self._perform = perform
+        self._working: dict[asyncio.Task[None], Entry] = {}
+        self._stopping = False
+        self._wake = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take nothing more."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Take and work until stopped; then wait for what was begun, but no longer than the grace."""
+        holding = asyncio.create_task(self._hold())
+        with self._database.bell.listening(self._entrypoint, self._wake):
+            while not self._stopping:
+                try:
+                    await self._database.bell.connect()
+                    await self._take_or_wait()
+                except AWAY as error:
+                    log.warning("The database is away", error=str(error))
+                    await asyncio.sleep(AWAY_SECONDS)
+        if self._working:
+            _, left = await asyncio.wait(self._working, timeout=GRACE_SECONDS)
+            log.info("Stopped", entrypoint=self._entrypoint, left_to_another_worker=len(left))
+        holding.cancel()
+
+    async def _take_or_wait(self) -> None:
+        self._wake.clear()
+        free = self._at_once - len(self._working)
+        taken = await queue.take(self._database, self._entrypoint, self._worker, free) if free else []
+        for entry in taken:
+            if entry not in self._working.values():  # else ours, renewed too late
+                self._begin(entry)
+        if not taken and not self._stopping:
+            await _either(self._wake, LOOK_AGAIN_SECONDS)
+
+    def _begin(self, entry: Entry) -> None:
+        task = asyncio.create_task(self._work(entry))
+        self._working[task] = entry
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._working[task]
+        self._wake.set()
+
+    async def _work(self, entry: Entry) -> None:
+        try:
+            await self._perform(entry)
+        except Exception:  # the lease lapses, and the entry is taken again
+            log.exception("Work stopped", entrypoint=self._entrypoint, row=str(entry.row))
+
+    async def _hold(self) -> None:
+        while True:
+            await asyncio.sleep(queue.LEASE.total_seconds() / 4)
+            try:
+                if self._working:
+                    await queue.hold(self._database, list(self._working.values()))
+            except AWAY as error:
+                log.warning("Leases could not be renewed", error=str(error))
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,128 @@
+"""The worker: loads its painter, then paints one picture at a time and delivers webhooks beside that."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import structlog
+
+from easel.errors import Cancelled, CheckpointError, EngineError, JobError, JobTimeout
+from easel.ids import new_id
+from easel.jobs.deliver import deliver
+from easel.jobs.generate import Picture, Studio, generate
+from easel.jobs.line import Line
+from easel.schema.painting import Painter
+from easel.settings import Settings
+from easel.store import events, jobs, queue, workers
+from easel.store.blobs import Blobs
+from easel.store.database import AWAY, Database
+from easel.store.jobs import Claim
+from easel.store.queue import Entry
+
+MOST_CLAIMS = 5  # a job that took as many workers down with it is given up
+DELIVERIES_AT_ONCE = 20
+PRESENCE_SECONDS = 2.0
+PRUNE_SECONDS = 600.0
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """One process's worth of work."""
+
+    def __init__(
+        self, database: Database, blobs: Blobs, settings: Settings, load: Callable[[], Painter]
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._settings = settings
+        self._load = load
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="painter")
+        self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading")
+        self._painter: Painter | None = None
+        self._pictures = Line(database, queue.GENERATE, self._self.id, 1, self._generate)
+        self._deliveries = Line(database, queue.DELIVER, self._self.id, DELIVERIES_AT_ONCE, self._deliver)
+
+    def stop(self) -> None:
+        """Take nothing more, finish what is begun."""
+        self._pictures.stop()
+        self._deliveries.stop()
+
+    async def run(self) -> None:
+        """Work until stopped."""
+        background = [asyncio.create_task(self._be_present()), asyncio.create_task(self._prune())]
+        delivering = asyncio.create_task(self._deliveries.run())
+        await self._load_painter()
+        await asyncio.gather(self._pictures.run(), delivering)
+        for task in background:
+            task.cancel()
+        await workers.leave(self._database, self._self.id)
+
+    async def _load_painter(self) -> None:
+        try:
+            painter = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        except CheckpointError as error:
+            log.error("The checkpoint cannot be loaded", error=error.message)
+            self._self = replace(self._self, state="failed", error=error.message)
+        else:
+            self._painter = painter
+            self._self = replace(
+                self._self, state="ready", engine=painter.engine, checkpoint=painter.checkpoint
+            )
+        await workers.say(self._database, self._self)
+
+    async def _generate(self, entry: Entry) -> None:
+        claim = await jobs.claim(self._database, entry.row)
+        if claim is None:
+            return await jobs.discard(self._database, entry)
+        try:
+            picture = await self._painted(claim)
+        except Cancelled:
+            await jobs.discard(self._database, entry)
+        except JobError as error:
+            log.warning("Job failed", job=str(claim.id), code=error.code, error=error.message)
+            await jobs.fail(self._database, claim, entry, code=error.code, message=error.message)
+        else:
+            await jobs.complete(self._database, claim, entry, **vars(picture))
+
+    async def _painted(self, claim: Claim) -> Picture:
+        if self._painter is None:
+            raise EngineError(f"The worker cannot load its checkpoint: {self._self.error}")
+        if claim.claims > MOST_CLAIMS:
+            raise EngineError(f"The job was begun {MOST_CLAIMS} times and its worker ended each time")
+        studio = Studio(self._painter, self._thread, self._blobs, self._settings.allow_networks)
+        try:
+            async with asyncio.timeout(self._settings.job_timeout) as limit:
+                return await generate(
+                    claim, studio, lambda progress: jobs.report(self._database, claim, progress)
+                )
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise JobTimeout(
+                f"The picture was not ready within {self._settings.job_timeout:g} seconds"
+            ) from None
+
+    async def _deliver(self, entry: Entry) -> None:
+        await deliver(entry, self._database, self._settings.allow_networks)
+
+    async def _be_present(self) -> None:
+        while True:
+            try:
+                await workers.say(self._database, self._self)
+            except AWAY as error:
+                log.warning("The database is away", error=str(error))
+            await asyncio.sleep(PRESENCE_SECONDS)
+
+    async def _prune(self) -> None:
+        while True:
+            try:
+                async with self._database.begin() as connection:
+                    for forget in (events.prune, jobs.prune, queue.prune, workers.prune):
+                        await forget(connection)
+            except AWAY as error:
+                log.warning("The database is away", error=str(error))
+            await asyncio.sleep(PRUNE_SECONDS)

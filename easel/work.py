@@ -1,0 +1,51 @@
+"""The worker process: builds what a worker needs, and runs it until it is told to stop."""
+
+import asyncio
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from easel.engine.null import NullPainter
+from easel.jobs.worker import Worker
+from easel.process import follow, log_to_stderr
+from easel.schema.painting import Painter
+from easel.settings import Settings
+from easel.store.opening import open_blobs, open_database
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+
+log = structlog.get_logger()
+
+
+def work(settings: Settings) -> None:
+    """Paint and deliver until SIGTERM."""
+    log_to_stderr()
+    try:
+        asyncio.run(_work(settings))
+    except Exception:
+        log.exception("The worker ended")
+        os._exit(1)
+    os._exit(0)  # a painter's thread that is still at work is not waited for
+
+
+async def _work(settings: Settings) -> None:
+    async with open_database(settings) as database:
+        worker = Worker(database, open_blobs(settings), settings, partial(load_painter, settings))
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, worker.stop)
+        following = loop.create_task(follow(settings.supervisor, worker.stop))
+        await worker.run()
+        following.cancel()
+
+
+def load_painter(settings: Settings) -> Painter:
+    """The painter that the settings name, or CheckpointError."""
+    if settings.models == "null":
+        return NullPainter(settings.null_step_seconds)
+    from easel.style.painter import NanoPainter  # here, so that the null painter starts without torch
+
+    return NanoPainter.load(settings.checkpoint or CHECKPOINTS / "nano", settings.threads)
