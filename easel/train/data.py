@@ -40,8 +40,12 @@ class Artwork:
         hands = [hand for hand in HANDS if hand not in ("noto", "fluent-3d")]
         self.svgs = {hand: svgs(folder / f"{hand}.tar.xz") for hand in hands}
         with tarfile.open(folder / "fluent-3d.tar") as tar:
-            self.clay = {Path(m.name).stem: tar.extractfile(m).read() for m in tar if m.name.endswith(".webp")}
-        self.emoji = [k for k in library.names if library.kind(k) == "emoji" and library.groups[k] != "symbols"]
+            self.clay = {
+                Path(m.name).stem: tar.extractfile(m).read() for m in tar if m.name.endswith(".webp")
+            }
+        self.emoji = [
+            k for k in library.names if library.kind(k) == "emoji" and library.groups[k] != "symbols"
+        ]
         self.silhouettes = [k for k in library.names if library.kind(k) == "silhouette"]
 
     def by(self, hand: str) -> Callable[[str, int], np.ndarray]:
@@ -89,16 +93,25 @@ def sample_scene(rng: random.Random, artwork: Artwork) -> tuple[Scene, str]:
     elif kind == "pair":
         size = rng.uniform(0.35, 0.5) * min(1.25, max(1, wide**0.5))
         spots = ((0.29, 0.58), (0.71, 0.58)) if wide > 0.8 else ((0.5, 0.3), (0.5, 0.7))
-        found = [item(pick(), x + rng.gauss(0, 0.03), y + rng.gauss(0, 0.05), size * rng.uniform(0.85, 1.15)) for x, y in spots]
+        found = [
+            item(pick(), x + rng.gauss(0, 0.03), y + rng.gauss(0, 0.05), size * rng.uniform(0.85, 1.15))
+            for x, y in spots
+        ]
         words = f"a {found[0][1]} and a {found[1][1]}"
     elif kind == "several":
         key, count = pick(), rng.choice((2, 3))
         first, word = item(key, 0.5, 0.5, rng.uniform(0.3, 0.42))
         places = [((i + 0.5) / count, rng.uniform(0.45, 0.65)) for i in range(count)]
-        found = [(Item(key, *(p if wide > 0.8 else p[::-1]), first.size, flip(), 0, first.tint), word) for p in places]
+        found = [
+            (Item(key, *(p if wide > 0.8 else p[::-1]), first.size, flip(), 0, first.tint), word)
+            for p in places
+        ]
         words = f"{('two', 'three')[count - 2]} {word}s"
     elif kind == "scene":
-        found = [item(pick(), rng.uniform(0.1, 0.9), rng.uniform(0.15, 0.75), rng.uniform(0.18, 0.34)) for _ in range(rng.randint(2, 4))]
+        found = [
+            item(pick(), rng.uniform(0.1, 0.9), rng.uniform(0.15, 0.75), rng.uniform(0.18, 0.34))
+            for _ in range(rng.randint(2, 4))
+        ]
         found.append(item(pick(), rng.uniform(0.3, 0.7), rng.uniform(0.55, 0.68), rng.uniform(0.4, 0.6)))
         words = f"a {found[-1][1]} with " + ", ".join(f"a {word}" for _, word in found[:-1])
     else:
@@ -110,7 +123,13 @@ def sample_scene(rng: random.Random, artwork: Artwork) -> tuple[Scene, str]:
             found.append((Item(first.drawing, x, y, first.size, first.flip, first.angle, first.tint), word))
         words = f"a pattern of {word}s"
     ground = sample_ground(rng)
-    where = {"flat": "on a plain background", "gradient": "", "hills": "on a hill", "table": "on a table", "stripes": "on stripes"}
+    where = {
+        "flat": "on a plain background",
+        "gradient": "",
+        "hills": "on a hill",
+        "table": "on a table",
+        "stripes": "on stripes",
+    }
     where |= {"bokeh": "with soft lights", "night": "at night", "water": "by the sea", "city": "in the city"}
     return Scene(width, height, ground, tuple(i for i, _ in found)), f"{words} {where[ground.kind]}".strip()
 
@@ -118,17 +137,31 @@ def sample_scene(rng: random.Random, artwork: Artwork) -> tuple[Scene, str]:
 def sample_ground(rng: random.Random) -> Ground:
     kind = rng.choices(GROUNDS, (20, 14, 20, 12, 6, 7, 9, 6, 6))[0]
     dark = kind == "night" or rng.random() < 0.15
-    sky = hls(rng.gauss(215, 40) if rng.random() < 0.5 else rng.uniform(0, 360), rng.uniform(0.1, 0.3) if dark else rng.uniform(0.6, 0.93), rng.uniform(0.2, 0.8))
-    land = hls(rng.uniform(60, 150) if kind == "hills" and rng.random() < 0.6 else rng.uniform(0, 360), rng.uniform(0.08, 0.25) if dark else rng.uniform(0.3, 0.75), rng.uniform(0.15, 0.6))
+    sky = hls(
+        rng.gauss(215, 40) if rng.random() < 0.5 else rng.uniform(0, 360),
+        rng.uniform(0.1, 0.3) if dark else rng.uniform(0.6, 0.93),
+        rng.uniform(0.2, 0.8),
+    )
+    land = hls(
+        rng.uniform(60, 150) if kind == "hills" and rng.random() < 0.6 else rng.uniform(0, 360),
+        rng.uniform(0.08, 0.25) if dark else rng.uniform(0.3, 0.75),
+        rng.uniform(0.15, 0.6),
+    )
     accent = hls(rng.uniform(0, 360), rng.uniform(0.4, 0.65), rng.uniform(0.5, 0.95))
     return Ground(kind, (hexed(sky), hexed(land), hexed(accent)), rng.randrange(1 << 30))
 
 
 def planes(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture)).movedim(-1, 0) if picture.ndim == 3 else torch.from_numpy(picture)
+    return (
+        torch.from_numpy(np.ascontiguousarray(picture)).movedim(-1, 0)
+        if picture.ndim == 3
+        else torch.from_numpy(picture)
+    )
 
 
-def render(scene: Scene, style: Style | None, artwork: Artwork, seed: int, short_side: int | None = None) -> Tensor:
+def render(
+    scene: Scene, style: Style | None, artwork: Artwork, seed: int, short_side: int | None = None
+) -> Tensor:
     """The scene in the style (None: plainly), (3, H, W) in 0..1; half of the 1K size unless said."""
     unit = short_side / min(scene.width, scene.height) if short_side else 1.0
     scene = scene.at(short_side) if short_side else scene
@@ -155,7 +188,9 @@ def make_shard(number: int, artwork: Artwork, vae: AutoencoderNano) -> dict[str,
         latents = vae.encode_half(torch.stack([render(scene, None, artwork, 0), *looks])).half().numpy()
         shard["sketch"].append(latents[0])
         shard["styled"].append(latents[1:])
-        shard["sheet"].append(vae.encode_half(torch.stack([reference_sheet(x) for x in looks])).half().numpy())
+        shard["sheet"].append(
+            vae.encode_half(torch.stack([reference_sheet(x) for x in looks])).half().numpy()
+        )
         shard["style"].append(seeds)
         shard["words"].append(words)
     return shard
@@ -183,7 +218,9 @@ def main() -> None:
     parser.add_argument("artwork", type=Path)
     parser.add_argument("vae", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--library", type=Path, default=Path(__file__).parents[1] / "checkpoints/nano/drawings.zip")
+    parser.add_argument(
+        "--library", type=Path, default=Path(__file__).parents[1] / "checkpoints/nano/drawings.zip"
+    )
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--shards", type=int, default=40)
     args = parser.parse_args()

@@ -18,7 +18,10 @@ def svgs(archive: Path) -> dict[str, str]:
     with tarfile.open(archive) as tar:
         members = [m for m in tar if m.isfile() and m.name.endswith(".svg")]
         root = archive.name.split(".")[0] + "/"
-        return {m.name.split(root)[-1].removeprefix("./").removesuffix(".svg"): tar.extractfile(m).read().decode() for m in members}
+        return {
+            m.name.split(root)[-1].removeprefix("./").removesuffix(".svg"): tar.extractfile(m).read().decode()
+            for m in members
+        }
 
 
 def lean(svg: str) -> str:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
+from easel.model.flow import noised
 from easel.model.text import TextEncoder
 from easel.model.transformer import References, fuse_text, grid, read_references, velocity
 from easel.style.vocabulary import PALETTES, TECHNIQUES
@@ -80,7 +81,9 @@ class Pictures:
                 styles = shard["style"][i].tolist()
                 for look, style in enumerate(styles):
                     self.by_style.setdefault(style, []).append((len(self.scenes), look))
-                self.scenes.append(Scene(sketch, styled, torch.from_numpy(shard["sheet"][i]), styles, words[i]))
+                self.scenes.append(
+                    Scene(sketch, styled, torch.from_numpy(shard["sheet"][i]), styles, words[i])
+                )
         self.usable = [style for style, places in self.by_style.items() if len(places) > 1]
 
 
@@ -144,7 +147,9 @@ def make_batch(pictures: Pictures, groups: int, rng: random.Random) -> Batch:
             strengths.append(weights)
     flat = [torch.stack(z).flatten(2).transpose(1, 2) for z in (targets, sketches)]
     positions = grid(CROP, CROP, 0, top, left)
-    return Batch(*flat, positions, [torch.stack(s).float() for s in sheets if s], torch.tensor(strengths), words)
+    return Batch(
+        *flat, positions, [torch.stack(s).float() for s in sheets if s], torch.tensor(strengths), words
+    )
 
 
 def cut(z: Tensor, top: int, left: int) -> Tensor:
@@ -158,7 +163,7 @@ def loss_of(transformer: Krea2Transformer2DModel, text: TextEncoder, batch: Batc
     count = len(batch.target)
     noise = torch.randn_like(batch.target)
     t = torch.sigmoid(torch.randn(count) * 1.2 + 0.4)
-    noisy = torch.lerp(batch.target, noise, t[:, None, None])
+    noisy = noised(batch.target, noise, t)
     tapped, mask = text.tapped(batch.words)
     with torch.autocast("cpu", torch.bfloat16):
         fused = fuse_text(transformer, tapped.clone(), mask)
@@ -167,7 +172,9 @@ def loss_of(transformer: Krea2Transformer2DModel, text: TextEncoder, batch: Batc
         bias = batch.strengths.log().repeat_interleave(batch.sheets[0][0, 0].numel(), 1)
         shared = [[z.repeat_interleave(each, 0) for z in group] for group in (read.keys, read.values)]
         references = References(tuple(shared[0]), tuple(shared[1]), bias)
-        v = velocity(transformer, torch.cat([noisy, batch.sketch], -1), t, fused, batch.positions, references, mask)
+        v = velocity(
+            transformer, torch.cat([noisy, batch.sketch], -1), t, fused, batch.positions, references, mask
+        )
     return F.mse_loss(v[..., : noise.shape[-1]].float(), noise - batch.target)
 
 
@@ -188,7 +195,9 @@ def build(channels: int) -> Krea2Transformer2DModel:
 
 def optimisers(transformer: Krea2Transformer2DModel) -> list[torch.optim.Optimizer]:
     """Muon on the blocks' matrices, AdamW on the rest."""
-    matrices = [p for n, p in transformer.named_parameters() if "blocks" in n and p.ndim == 2 and "table" not in n]
+    matrices = [
+        p for n, p in transformer.named_parameters() if "blocks" in n and p.ndim == 2 and "table" not in n
+    ]
     chosen = {id(p) for p in matrices}
     rest = [p for p in transformer.parameters() if id(p) not in chosen]
     return [
@@ -198,10 +207,14 @@ def optimisers(transformer: Krea2Transformer2DModel) -> list[torch.optim.Optimiz
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=60, help="of this run; the learning rate falls in its last quarter")
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="of this run; the learning rate falls in its last quarter"
+    )
     parser.add_argument("--groups", type=int, default=8, help="styles in a batch")
     parser.add_argument("--warmup", type=int, default=60, help="steps")
     args = parser.parse_args()
@@ -239,13 +252,20 @@ def main() -> None:
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
         if step % 20 == 0:
             rate = (step - first) * args.groups * PICTURES / (time.time() - started)
-            print(f"step {step} loss {mean:.4f} {rate:.1f} samples/s {len(pictures.scenes)} scenes", flush=True)
+            print(
+                f"step {step} loss {mean:.4f} {rate:.1f} samples/s {len(pictures.scenes)} scenes", flush=True
+            )
         if step % 100 == 0 or time.time() - started > args.minutes * 60 - 1:
             pictures.refresh()
             states = [o.state_dict() for o in optimizers]
-            torch.save({"model": transformer.state_dict(), "average": average, "step": step, "optimizers": states}, saved)
+            torch.save(
+                {"model": transformer.state_dict(), "average": average, "step": step, "optimizers": states},
+                saved,
+            )
     states = [o.state_dict() for o in optimizers]
-    torch.save({"model": transformer.state_dict(), "average": average, "step": step, "optimizers": states}, saved)
+    torch.save(
+        {"model": transformer.state_dict(), "average": average, "step": step, "optimizers": states}, saved
+    )
     transformer.load_state_dict(average)
     transformer.save_pretrained(args.out / "transformer")
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])
@@ -118,7 +117,9 @@ def brush(x, cover, p, unit, g):
     angle = math.radians(p["angle"]) + p["swirl"] * clouds(size, 130 * unit, g)
     along = torch.stack([angle.sin(), angle.cos()]) * unit * p["length"] / 4
     bristles = speckle(size, 2.6 * unit, g)[None]
-    layers = torch.cat([warp(x, 3 * unit * clouds(size, 14 * unit, g), 3 * unit * clouds(size, 14 * unit, g)), bristles])
+    layers = torch.cat(
+        [warp(x, 3 * unit * clouds(size, 14 * unit, g), 3 * unit * clouds(size, 14 * unit, g)), bristles]
+    )
     strokes = sum(warp(layers, k * along[0], k * along[1]) for k in range(-3, 4)) / 7
     return (strokes[:3] + p["relief"] * strokes[3:] * (0.35 + luma(strokes[:3]))).clamp(0, 1)
 
@@ -152,7 +153,9 @@ def ink_hatching(x, cover, p, unit, g):
     lines = torch.zeros(size)
     for turn, level in ((0, 0.32), (90, 0.55), (45, 0.78)):
         wave = waves(size, p["period"] * unit, p["angle"] + turn, wobble)
-        lines = torch.maximum(lines, step(wave, 1.25 - 1.1 * (dark - level).clamp(0), 0.5) * step(dark, level, 0.1))
+        lines = torch.maximum(
+            lines, step(wave, 1.25 - 1.1 * (dark - level).clamp(0), 0.5) * step(dark, level, 0.1)
+        )
     contour = step(edges(x, 1.1 * unit), 0.2, 0.16)
     return ink(torch.maximum(lines, contour), sheet(p["paper"], x), p["ink"])
 
@@ -161,12 +164,16 @@ def duotone(x, cover, p, unit, g):
     light = ((luma(x) - 0.5) * p["contrast"] + 0.5).clamp(0, 1)
     middle = p["spot"][:, None, None]
     low, high = p["ink"][:, None, None], p["paper"][:, None, None]
-    return torch.where(light < 0.5, low + 2 * light * (middle - low), middle + (2 * light - 1) * (high - middle))
+    return torch.where(
+        light < 0.5, low + 2 * light * (middle - low), middle + (2 * light - 1) * (high - middle)
+    )
 
 
 def watercolour(x, cover, p, unit, g):
     size = x.shape[-2:]
-    wet = warp(x, p["bleed"] * unit * clouds(size, 22 * unit, g), p["bleed"] * unit * clouds(size, 22 * unit, g))
+    wet = warp(
+        x, p["bleed"] * unit * clouds(size, 22 * unit, g), p["bleed"] * unit * clouds(size, 22 * unit, g)
+    )
     wet = blur(wet, 1.6 * unit)
     pigment = 0.62 * clouds(size, 60 * unit, g) + 0.5 * clouds(size, 22 * unit, g)
     density = (p["density"] + p["pool"] * pigment + 0.55 * edges(wet, 2.5 * unit)).clamp(0.1, 1.15)
@@ -185,7 +192,9 @@ def pixel(x, cover, p, unit, g):
 
 def clay(x, cover, p, unit, g):
     size = cover.shape
-    height = sum(blur(cover, s * unit) for s in (3, 8, 18)) * cover * 7 * unit + 2.2 * unit * blur(luma(x), 2 * unit)
+    height = sum(blur(cover, s * unit) for s in (3, 8, 18)) * cover * 7 * unit + 2.2 * unit * blur(
+        luma(x), 2 * unit
+    )
     height = blur(height, 1.6 * unit)
     dy = F.pad(height[2:] - height[:-2], (0, 0, 1, 1)) / 2
     dx = F.pad(height[:, 2:] - height[:, :-2], (1, 1)) / 2
@@ -274,34 +283,28 @@ def gouache(x, cover, p, unit, g):
 class Operator:
     apply: Callable[..., Tensor]
     ranges: dict[str, tuple[float, float]]
-    phrases: tuple[str, ...]  # how a caption calls it
 
 
 OPERATORS = {
-    "flat": Operator(flat, {"levels": (3, 5), "smooth": (1, 2)}, ("flat illustration", "flat vector style", "simple flat colours")),
-    "halftone": Operator(
-        halftone, {"period": (7, 12), "angle": (0, 45), "colour": (0, 1)}, ("halftone print", "pop art with halftone dots", "newspaper dots")
-    ),
+    "flat": Operator(flat, {"levels": (3, 5), "smooth": (1, 2)}),
+    "halftone": Operator(halftone, {"period": (7, 12), "angle": (0, 45), "colour": (0, 1)}),
     "brush": Operator(
         brush,
         {"angle": (0, 180), "swirl": (0.2, 1.2), "length": (7, 15), "relief": (0.15, 0.4)},
-        ("oil painting", "visible brush strokes", "impressionist painting"),
     ),
-    "stained glass": Operator(stained_glass, {"cell": (16, 30), "lead": (2, 3.5)}, ("stained glass", "stained glass window", "mosaic of glass")),
-    "ink hatching": Operator(ink_hatching, {"period": (7, 11), "angle": (20, 70)}, ("ink drawing with hatching", "pen and ink", "engraving")),
-    "duotone": Operator(duotone, {"contrast": (1, 1.6)}, ("duotone", "two-colour poster", "duotone print")),
-    "watercolour": Operator(
-        watercolour, {"bleed": (2, 6), "density": (0.6, 0.85), "pool": (0.08, 0.24)}, ("watercolour", "watercolor painting", "loose watercolour wash")
-    ),
-    "pixel": Operator(pixel, {"size": (5, 10), "levels": (3, 6), "dither": (0, 0.4)}, ("pixel art", "8-bit game graphics", "pixel art sprite")),
-    "clay": Operator(clay, {"angle": (30, 70), "shine": (0.2, 1.0)}, ("clay model", "plasticine", "soft 3d clay render")),
-    "risograph": Operator(risograph, {"shift": (1, 4)}, ("risograph print", "riso print", "misregistered two-colour print")),
-    "linocut": Operator(linocut, {"period": (8, 15), "angle": (0, 180), "bias": (-0.1, 0.15)}, ("linocut", "woodcut", "block print")),
-    "chalk": Operator(chalk, {"press": (0.7, 1.1)}, ("chalk drawing", "chalk on a blackboard", "pastel chalk")),
+    "stained glass": Operator(stained_glass, {"cell": (16, 30), "lead": (2, 3.5)}),
+    "ink hatching": Operator(ink_hatching, {"period": (7, 11), "angle": (20, 70)}),
+    "duotone": Operator(duotone, {"contrast": (1, 1.6)}),
+    "watercolour": Operator(watercolour, {"bleed": (2, 6), "density": (0.6, 0.85), "pool": (0.08, 0.24)}),
+    "pixel": Operator(pixel, {"size": (5, 10), "levels": (3, 6), "dither": (0, 0.4)}),
+    "clay": Operator(clay, {"angle": (30, 70), "shine": (0.2, 1.0)}),
+    "risograph": Operator(risograph, {"shift": (1, 4)}),
+    "linocut": Operator(linocut, {"period": (8, 15), "angle": (0, 180), "bias": (-0.1, 0.15)}),
+    "chalk": Operator(chalk, {"press": (0.7, 1.1)}),
     "grain": Operator(
-        grain, {"amount": (0.05, 0.11), "size": (3, 5), "contrast": (0.8, 1.2), "vignette": (0, 0.7)}, ("film grain", "grainy analogue look", "grainy texture")
+        grain, {"amount": (0.05, 0.11), "size": (3, 5), "contrast": (0.8, 1.2), "vignette": (0, 0.7)}
     ),
-    "blur": Operator(motion, {"angle": (0, 180), "length": (8, 26), "soft": (0.5, 3)}, ("motion blur", "blurred", "dreamy soft focus")),
-    "outline": Operator(outline, {"width": (1.5, 4)}, ("bold outlines", "comic with thick outlines", "cartoon line art")),
-    "gouache": Operator(gouache, {"radius": (2, 4), "dry": (0.04, 0.13)}, ("gouache", "gouache painting", "matte poster paint")),
+    "blur": Operator(motion, {"angle": (0, 180), "length": (8, 26), "soft": (0.5, 3)}),
+    "outline": Operator(outline, {"width": (1.5, 4)}),
+    "gouache": Operator(gouache, {"radius": (2, 4), "dry": (0.04, 0.13)}),
 }

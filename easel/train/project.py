@@ -22,7 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artwork", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--library", type=Path, default=Path(__file__).parents[1] / "checkpoints/nano/drawings.zip")
+    parser.add_argument(
+        "--library", type=Path, default=Path(__file__).parents[1] / "checkpoints/nano/drawings.zip"
+    )
     parser.add_argument("--pictures", type=int, default=400)
     parser.add_argument("--channels", type=int, default=64)
     args = parser.parse_args()
@@ -46,7 +48,10 @@ def main() -> None:
     vae.mean.copy_(mean)
     vae.basis.copy_(vectors[:, : args.channels])
     vae.scale.copy_(scale)
-    print("latents' spread:", [f"{v:.2f}" for v in (spread / scale)[[0, 1, 2, 3, 8, 16, 32, args.channels - 1]].tolist()])
+    print(
+        "latents' spread:",
+        [f"{v:.2f}" for v in (spread / scale)[[0, 1, 2, 3, 8, 16, 32, args.channels - 1]].tolist()],
+    )
     vae.save_pretrained(args.out)
 
 

@@ -9,7 +9,17 @@ from torch import Tensor
 
 from easel.train.operators import OPERATORS, luma
 
-HANDS = ("noto", "twemoji", "blob", "emojione2", "fxemoji", "fluent-flat", "fluent-color", "fluent-high-contrast", "fluent-3d")
+HANDS = (
+    "noto",
+    "twemoji",
+    "blob",
+    "emojione2",
+    "fxemoji",
+    "fluent-flat",
+    "fluent-color",
+    "fluent-high-contrast",
+    "fluent-3d",
+)
 
 # name: (hues in degrees, saturation, lightness of shadow, middle and light, amount)
 PALETTES: dict[str, tuple[tuple[float, ...], float, tuple[float, float, float], float]] = {
@@ -52,26 +62,38 @@ def sample_style(seed: int) -> Style:
     hand = "noto" if rng.random() < 0.45 else rng.choice(HANDS[1:])
     technique = "plain" if rng.random() < (0.05 if hand == "noto" else 0.25) else rng.choice(list(OPERATORS))
     palette = "own" if rng.random() < 0.2 else rng.choice(list(PALETTES))
-    hues, saturation, lights, amount = PALETTES.get(palette, ((rng.uniform(0, 360),) * 3, 0.5, (0.1, 0.5, 0.95), 0.0))
+    hues, saturation, lights, amount = PALETTES.get(
+        palette, ((rng.uniform(0, 360),) * 3, 0.5, (0.1, 0.5, 0.95), 0.0)
+    )
     turn, saturation = rng.gauss(0, 10), saturation * rng.uniform(0.8, 1.15)
     if palette in ("pastel", "neon", "vivid", "candy", "muted") and rng.random() < 0.5:
         turn += rng.uniform(-60, 60)
-    ramp = torch.stack([hls(h + turn, v + rng.gauss(0, 0.03), saturation) for h, v in zip(hues, lights, strict=True)])
+    ramp = torch.stack(
+        [hls(h + turn, v + rng.gauss(0, 0.03), saturation) for h, v in zip(hues, lights, strict=True)]
+    )
     operator = OPERATORS.get(technique)
     numbers = {name: rng.uniform(*limits) for name, limits in operator.ranges.items()} if operator else {}
     colours = {
         "ink": hls(hues[0] + turn, rng.uniform(0.08, 0.3), saturation),
         "paper": hls(hues[2] + turn, rng.uniform(0.88, 0.97), saturation * 0.8),
-        "spot": hls(hues[1] + turn + rng.gauss(0, 15), rng.uniform(0.45, 0.62), max(saturation, 0.35 if palette != "monochrome" else 0)),
+        "spot": hls(
+            hues[1] + turn + rng.gauss(0, 15),
+            rng.uniform(0.45, 0.62),
+            max(saturation, 0.35 if palette != "monochrome" else 0),
+        ),
     }
-    return Style(hand, technique, palette, numbers, colours, ramp, min(0.97, amount * rng.uniform(0.85, 1.15)))
+    return Style(
+        hand, technique, palette, numbers, colours, ramp, min(0.97, amount * rng.uniform(0.85, 1.15))
+    )
 
 
 def recolour(x: Tensor, style: Style) -> Tensor:
     """Pull the colours of (3, H, W) towards the ramp of the palette by lightness."""
     light = luma(x).clamp(0, 1)
     low, middle, high = style.ramp[:, :, None, None]
-    ramp = torch.where(light < 0.5, low + 2 * light * (middle - low), middle + (2 * light - 1) * (high - middle))
+    ramp = torch.where(
+        light < 0.5, low + 2 * light * (middle - low), middle + (2 * light - 1) * (high - middle)
+    )
     return (x + style.amount * (ramp - x)).clamp(0, 1)
 
 

@@ -1,0 +1,339 @@
+"""Measures of the nano model, each beside its oracle (real renders) and chance.
+
+python bench/nano_quality.py ARTWORK [--json] [--scale 1.0]
+
+Two classifiers are trained here on real renders: one names the thing (of NOUNS), one the technique and the hand. Styles asked
+for are parameter combinations that no training picture had; content and style meet in pairs that were never rendered for training.
+"""
+
+import argparse
+import json
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from easel.catalog import MODELS
+from easel.model.latents import to_tensor
+from easel.schema.generation import GenerationRequest
+from easel.schema.painting import Reference
+from easel.style.painter import SHIPPED, NanoPainter
+from easel.style.references import reference_sheet
+from easel.style.scene import Item, Library, Scene
+from easel.train.data import STYLES, Artwork, render, sample_ground
+from easel.train.operators import OPERATORS
+from easel.train.styles import HANDS, Style, sample_style
+
+NOUNS = 200
+TECHNIQUES = ["plain", *OPERATORS]
+CACHE = Path("out/quality")
+
+
+class Net(nn.Module):
+    """A small convolutional classifier with several heads; `features` are what its heads see."""
+
+    def __init__(self, *classes: int):
+        super().__init__()
+        widths = (3, 32, 64, 128, 192)
+        layers = []
+        for a, b in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU()]
+            layers += [nn.Conv2d(b, b, 3, 1, 1, groups=b // 8), nn.BatchNorm2d(b), nn.ReLU()]
+        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d((2, 2)), nn.Flatten())
+        self.heads = nn.ModuleList(nn.Linear(4 * widths[-1], n) for n in classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.body(x - 0.5)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        h = F.dropout(self.features(x), 0.2, self.training)
+        return [head(h) for head in self.heads]
+
+
+def nouns(artwork: Artwork) -> list[str]:
+    """Keys of NOUNS things with a name of one or two words, the same at every run."""
+    library, rng = artwork.library, random.Random(5)
+    groups = ("animals and nature", "food and drink", "travel and places", "objects", "activities")
+    names = list(library.names.values())
+    plain = [
+        key
+        for key in artwork.emoji
+        if library.groups[key] in groups
+        and library.names[key].replace(" ", "").isalpha()
+        and library.names[key].count(" ") < 2
+        and names.count(library.names[key]) == 1
+    ]
+    return rng.sample(sorted(plain), NOUNS)
+
+
+def hero(key: str, style: Style | None, artwork: Artwork, rng: random.Random, side: int = 512) -> Tensor:
+    """A real render of one thing: (3, side, side)."""
+    item = Item(
+        key,
+        rng.uniform(0.4, 0.6),
+        rng.uniform(0.42, 0.6),
+        rng.uniform(0.5, 0.85),
+        rng.random() < 0.5,
+    )
+    scene = Scene(512, 512, sample_ground(rng), (item,))
+    return render(scene, style, artwork, rng.randrange(1 << 30), side)
+
+
+def small(x: Tensor) -> Tensor:
+    """What the content classifier sees: (3, 96, 96)."""
+    return F.interpolate(x[None], (96, 96), mode="area")[0]
+
+
+def fit(net: Net, batches, steps: int) -> Net:
+    """Train on `batches()` -> (x, labels a head); labels below 0 do not count."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
+    net.train()
+    for _ in range(steps):
+        x, labels = batches()
+        loss = sum(F.cross_entropy(y, label, ignore_index=-1) for y, label in zip(net(x), labels, strict=True))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return net.eval()
+
+
+def content_classifier(artwork: Artwork, keys: list[str]) -> tuple[Net, float]:
+    """The net that names the thing, and its accuracy on renders it never saw (the oracle)."""
+    pictures, labels = [], []
+    rng = random.Random(11)
+    for i in range(NOUNS * 24):
+        style = None if i % 6 == 0 else sample_style(rng.randrange(STYLES))
+        pictures.append((small(hero(keys[i % NOUNS], style, artwork, rng, 256)) * 255).byte())
+        labels.append(i % NOUNS)
+    x, y = torch.stack(pictures), torch.tensor(labels)
+
+    def batch():
+        pick = torch.randint(0, len(x), (64,))
+        crop = x[pick].float() / 255
+        crop = crop.flip(-1) if random.random() < 0.5 else crop
+        shift = [random.randint(-6, 6) for _ in range(2)]
+        return torch.roll(crop, shift, (2, 3)) * random.uniform(0.85, 1.15), [y[pick]]
+
+    net = fit(Net(NOUNS), batch, 1600)
+    test = [small(hero(keys[i % NOUNS], sample_style(STYLES + i), artwork, rng, 256)) for i in range(300)]
+    with torch.inference_mode():
+        right = net(torch.stack(test))[0].argmax(1) == torch.arange(300) % NOUNS
+    return net, right.float().mean().item()
+
+
+def style_view(picture: Image.Image, painter: NanoPainter) -> Tensor:
+    """What the style classifier sees: the reference sheet as the autoencoder hears it, (3, 256, 128)."""
+    vae = painter._engine.model.vae
+    return vae.unproject(vae.encode(to_tensor(reference_sheet(picture))))[0]
+
+
+def style_labels(style: Style) -> tuple[int, int]:
+    """Technique, and the hand where no technique covers it (else -1)."""
+    shown = style.technique in ("plain", "outline", "blur", "grain")
+    return TECHNIQUES.index(style.technique), HANDS.index(style.hand) if shown else -1
+
+
+def style_classifier(artwork: Artwork, painter: NanoPainter) -> tuple[Net, float, float]:
+    """The net that names technique and hand, and its two accuracies on unseen styles."""
+    rng = random.Random(12)
+
+    def sheet(style: Style) -> Tensor:
+        return style_view(as_picture(hero(rng.choice(artwork.emoji), style, artwork, rng, 512), 1024), painter)
+
+    styles = [sample_style(rng.randrange(STYLES)) for _ in range(2200)]
+    x = torch.stack([(sheet(style).clamp(0, 1) * 255).byte() for style in styles])
+    y = torch.tensor([style_labels(style) for style in styles])
+
+    def batch():
+        pick = torch.randint(0, len(x), (48,))
+        return (x[pick].float() / 255).flip(-1) if random.random() < 0.5 else x[pick].float() / 255, list(y[pick].T)
+
+    net = fit(Net(len(TECHNIQUES), len(HANDS)), batch, 900)
+    tests = [sample_style(STYLES + 5000 + i) for i in range(250)]
+    truth = torch.tensor([style_labels(style) for style in tests])
+    with torch.inference_mode():
+        technique, hand = net(torch.stack([sheet(style) for style in tests]))
+    shown = truth[:, 1] >= 0
+    return (
+        net,
+        (technique.argmax(1) == truth[:, 0]).float().mean().item(),
+        (hand.argmax(1) == truth[:, 1])[shown].float().mean().item(),
+    )
+
+
+def as_picture(x: Tensor, side: int) -> Image.Image:
+    picture = Image.fromarray((x.clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy())
+    return picture.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def lab_histogram(picture: Image.Image) -> np.ndarray:
+    """A smoothed histogram over L, a, b, normalised."""
+    values = np.asarray(picture.resize((128, 128)).convert("LAB"), dtype=np.int16)
+    values[..., 1:] = (values[..., 1:] + 128) % 256  # Pillow keeps a and b as signed bytes
+    histogram, _ = np.histogramdd(values.reshape(-1, 3), bins=(6, 12, 12), range=[(0, 256)] * 3)
+    return histogram / histogram.sum()
+
+
+def apart(one: Image.Image, other: Image.Image) -> float:
+    return float(np.abs(lab_histogram(one) - lab_histogram(other)).sum() / 2)
+
+
+class Bench:
+    """Holds the painter, the classifiers and the pictures made on the way."""
+
+    def __init__(self, artwork: Artwork, painter: NanoPainter, scale: float):
+        self.artwork, self.painter, self.scale = artwork, painter, scale
+        self.keys = nouns(artwork)
+        self.content, self.content_oracle = content_classifier(artwork, self.keys)
+        self.style, self.technique_oracle, self.hand_oracle = style_classifier(artwork, painter)
+        self.rows: list[dict] = []
+
+    def count(self, number: int) -> int:
+        return max(2, round(number * self.scale))
+
+    def paint(self, key: str, references=(), seed: int = 1) -> Image.Image:
+        name = self.artwork.library.names[key]
+        request = GenerationRequest(prompt=f"a {name}", creativity="raw")
+        shown = [Reference(picture, strength) for picture, strength in references]
+        return self.painter.paint(request, shown, MODELS["medium"], seed, lambda step: None).image
+
+    def reference(self, number: int, technique: str | None = None) -> tuple[Image.Image, Style, str]:
+        """A picture of another thing in an unseen style: the picture, its style, its key."""
+        rng = random.Random(f"reference {number}")
+        styles = (sample_style(STYLES + 9000 + rng.randrange(10**6)) for _ in range(500))
+        style = next(s for s in styles if technique is None or s.technique == technique)
+        key = rng.choice([k for k in self.keys])
+        return as_picture(hero(key, style, self.artwork, rng), 1024), style, key
+
+    def named(self, pictures: list[Image.Image]) -> Tensor:
+        with torch.inference_mode():
+            return self.content(torch.stack([small(to_tensor(p)[0]) for p in pictures]))[0].argmax(1)
+
+    def looks(self, pictures: list[Image.Image]) -> tuple[Tensor, Tensor]:
+        with torch.inference_mode():
+            technique, hand = self.style(torch.stack([style_view(p, self.painter) for p in pictures]))
+        return technique, hand
+
+    def row(self, measure: str, value: float, goal: float, oracle=None, chance=None, below: bool = False) -> None:
+        met = value <= goal if below else value >= goal
+        self.rows.append(
+            {"measure": measure, "value": value, "oracle": oracle, "chance": chance, "goal": goal, "met": bool(met)}
+        )
+        print(f"{measure:58} {value:7.3f}  oracle {oracle}  chance {chance}  goal {'≤' if below else '≥'} {goal}", flush=True)
+
+
+def measure_content(bench: Bench) -> None:
+    count = bench.count(100)
+    keys = bench.keys[:count]
+    named = bench.named([bench.paint(key, seed=i) for i, key in enumerate(keys)])
+    top = (named == torch.arange(count)).float().mean().item()
+    oracle = bench.content_oracle
+    bench.row("content top-1 of 200 nouns, no reference, ÷ oracle", top / oracle, 0.4, oracle, 1 / NOUNS)
+
+
+def measure_references(bench: Bench) -> None:
+    count = bench.count(100)
+    references = [bench.reference(i) for i in range(count)]
+    keys = [bench.keys[(7 * i + 3) % NOUNS] for i in range(count)]
+    styled = [bench.paint(k, [(r[0], 1.0)], i) for i, (k, r) in enumerate(zip(keys, references, strict=True))]
+    plain = [bench.paint(key, seed=i) for i, key in enumerate(keys)]
+    named = bench.named(styled)
+    truth = torch.tensor([bench.keys.index(key) for key in keys])
+    leaked = torch.tensor([bench.keys.index(key) for _, _, key in references])
+    right = (named == truth).float().mean().item()
+    bench.row("content with a reference, ÷ oracle", right / bench.content_oracle, 0.3, bench.content_oracle, 1 / NOUNS)
+    different = truth != leaked
+    leak = (named == leaked)[different].float().mean().item() * NOUNS
+    bench.row("leakage: classed as the reference's thing, × chance", leak, 3, None, 1.0, below=True)
+    technique, hand = bench.looks(styled)
+    labels = torch.tensor([style_labels(style) for _, style, _ in references])
+    follows = (technique.argmax(1) == labels[:, 0]).float().mean().item()
+    oracle = bench.technique_oracle
+    bench.row("technique follows the reference, ÷ oracle", follows / oracle, 0.3, oracle, 1 / len(TECHNIQUES))
+    shown = labels[:, 1] >= 0
+    follows = (hand.argmax(1) == labels[:, 1])[shown].float().mean().item()
+    bench.row("hand follows the reference, ÷ oracle", follows / bench.hand_oracle, 0.3, bench.hand_oracle, 1 / len(HANDS))
+    with_it = sum(apart(s, r[0]) for s, r in zip(styled, references, strict=True))
+    without = sum(apart(p, r[0]) for p, r in zip(plain, references, strict=True))
+    bench.row("palette: Lab distance to the reference ÷ without it", with_it / without, 0.6, None, 1.0, below=True)
+
+
+def measure_strength(bench: Bench) -> None:
+    strengths, scores = (0, 0.25, 0.5, 0.75, 1), []
+    for i in range(bench.count(12)):
+        picture, style, _ = bench.reference(500 + i, TECHNIQUES[1 + i % len(OPERATORS)])
+        ladder = [bench.paint(bench.keys[i], [(picture, s)], i) for s in strengths]
+        technique, _ = bench.looks(ladder)
+        score = technique.log_softmax(1)[:, TECHNIQUES.index(style.technique)].numpy()
+        colour = np.array([-apart(step, picture) for step in ladder])
+        z = sum((v - v.mean()) / (v.std() + 1e-9) for v in (score, colour))
+        scores.append(np.corrcoef(np.argsort(np.argsort(z)), np.arange(5))[0, 1])
+    bench.row("Spearman (strength, style score)", float(np.mean(scores)), 0.7, 1.0, 0.0)
+
+
+def measure_blend(bench: Bench) -> None:
+    between, count = 0, bench.count(16)
+    for i in range(count):
+        (one, *_), (two, *_) = bench.reference(700 + i), bench.reference(800 + i)
+        key = bench.keys[20 + i]
+        first, second = bench.paint(key, [(one, 1.0)], i), bench.paint(key, [(two, 1.0)], i)
+        both = bench.paint(key, [(one, 0.5), (two, 0.5)], i)
+        span = apart(first, second)
+        between += apart(both, first) < span and apart(both, second) < span
+    bench.row("two references lie between the singles", between / count, 0.5, None, None)
+
+
+def measure_seeds(bench: Bench) -> None:
+    def spread(pictures: list[Tensor]) -> float:
+        with torch.inference_mode():
+            f = F.normalize(bench.content.features(torch.stack(pictures)), dim=-1)
+        count = len(f)
+        return float((1 - f @ f.T).sum() / (count * (count - 1)))
+
+    made, real = [], []
+    rng = random.Random(3)
+    for key in bench.keys[40 : 40 + bench.count(6)]:
+        made.append(spread([small(to_tensor(bench.paint(key, seed=s))[0]) for s in range(6)]))
+        real.append(spread([small(hero(key, None, bench.artwork, rng)) for _ in range(6)]))
+    bench.row("spread over seeds ÷ real pictures'", float(np.mean(made) / np.mean(real)), 0.3, None, None)
+
+
+def measure_speed(bench: Bench) -> None:
+    reference = bench.reference(1)[0]
+    for name, shown in (("no reference", []), ("one reference", [(reference, 1.0)])):
+        times = []
+        for i in range(3):
+            begun = time.perf_counter()
+            bench.paint(bench.keys[0], shown, i)
+            times.append(time.perf_counter() - begun)
+        bench.row(f"seconds for a 1K picture, 8 steps, {name}", min(times), 10, None, None, below=True)
+    size = sum(f.stat().st_size for f in SHIPPED.rglob("*") if f.is_file()) / 1e6
+    bench.row("shipped size, MB", size, 40, None, None, below=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artwork", type=Path)
+    parser.add_argument("--checkpoint", type=Path, default=SHIPPED)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of pictures")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    artwork = Artwork(args.artwork, Library(SHIPPED / "drawings.zip"))
+    bench = Bench(artwork, NanoPainter.load(args.checkpoint), args.scale)
+    measures = (measure_content, measure_references, measure_strength, measure_blend, measure_seeds, measure_speed)
+    for measure in measures:
+        measure(bench)
+    if args.json:
+        print(json.dumps(bench.rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The Euler loop on the flow: noise to a picture's latents, step by step."""
+
+from collections.abc import Callable
+
+import torch
+from diffusers import Krea2Transformer2DModel
+from torch import Tensor
+
+from easel.model.transformer import References, velocity
+
+OnStep = Callable[[int, Tensor], None]  # the step's number from 1, and what the picture looks like by now
+
+
+def sample(
+    transformer: Krea2Transformer2DModel,
+    noise: Tensor,
+    times: Tensor,
+    text: Tensor,
+    positions: Tensor,
+    *,
+    sketch: Tensor | None = None,
+    references: References | None = None,
+    away: References | None = None,
+    negative: Tensor | None = None,
+    guidance: float = 0.0,
+    on_step: OnStep = lambda step, tokens: None,
+) -> Tensor:
+    """Follow the flow from `noise` (1, N, C) along `times` (steps + 1,) from 1 to 0; gives the clean tokens (1, N, C).
+
+    `text` and `negative` come from `fuse_text`. A `sketch` (1, N, C) rides along as further channels. `references` pull;
+    from what `away` alone would do, the step moves off by as much. Guidance follows Krea's convention,
+    v = cond + guidance * (cond - uncond), and is off at 0. What `on_step` raises ends the sampling.
+    """
+    channels = noise.shape[-1]
+
+    def flow(x: Tensor, t: Tensor, text: Tensor, references: References | None) -> Tensor:
+        seen = x if sketch is None else torch.cat([x, sketch], -1)
+        seen = seen.to(transformer.img_in.weight.dtype)
+        return velocity(transformer, seen, t, text, positions, references)[..., :channels].float()
+
+    x = noise
+    for i, (t, after) in enumerate(zip(times, times[1:], strict=False)):
+        at = t.expand(len(x))
+        v = flow(x, at, text, references)
+        if away is not None:
+            v = v + (v - flow(x, at, text, away))
+        if guidance > 0 and negative is not None:
+            v = v + guidance * (v - flow(x, at, negative, references))
+        on_step(i + 1, x - t * v)
+        x = x + (after - t) * v
+    return x

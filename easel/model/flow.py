@@ -1,0 +1,28 @@
+"""Flow-matching arithmetic shared by sampler and trainer: t runs from 1 (noise) to 0 (picture), v = noise - picture."""
+
+import math
+
+import torch
+from torch import Tensor
+
+# The linear shift of Krea 2's scheduler: (tokens, mu) at its two ends.
+SHIFT = ((256, 0.5), (6400, 1.15))
+DISTILLED_SHIFT = 1.15
+
+
+def shift_of(tokens: int) -> float:
+    """mu for a picture of so many tokens: larger pictures spend more steps on noise."""
+    (low, low_mu), (high, high_mu) = SHIFT
+    return low_mu + (high_mu - low_mu) * (tokens - low) / (high - low)
+
+
+def timesteps(steps: int, mu: float) -> Tensor:
+    """`steps` + 1 times from 1 to 0 under the exponential shift of Esser et al. 2024 (arXiv 2403.03206), eq. 23."""
+    t = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
+    shifted = math.exp(mu) / (math.exp(mu) + (1 / t - 1))
+    return torch.cat([shifted, shifted.new_zeros(1)]).float()
+
+
+def noised(x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """`x` (B, N, C) on its straight way to `noise`, at times `t` (B,)."""
+    return torch.lerp(x, noise, t[:, None, None])

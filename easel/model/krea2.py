@@ -1,0 +1,101 @@
+"""Loads the transformer, autoencoder, text encoder and drawings of one checkpoint folder into one value.
+
+checkpoint.json             {"name": …}
+transformer/config.json     transformer/weights.safetensors
+vae/config.json             vae/weights.safetensors
+drawings.zip                drawings.safetensors: an embedding of each drawing's name
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import Krea2Transformer2DModel
+from safetensors.torch import load_file
+from torch import Tensor
+
+from easel.errors import CheckpointError
+from easel.model import weights
+from easel.model.text import TextEncoder
+from easel.model.vae import AutoencoderNano
+
+PARTS = (
+    "checkpoint.json",
+    "transformer/config.json",
+    "transformer/weights.safetensors",
+    "vae/config.json",
+    "vae/weights.safetensors",
+    "drawings.zip",
+    "drawings.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class Krea2:
+    """The networks of one checkpoint, ready to run."""
+
+    name: str  # "nano-1-3f9c…": the checkpoint and the first 12 hex digits of its weights' SHA-256
+    transformer: Krea2Transformer2DModel
+    vae: AutoencoderNano
+    text: TextEncoder
+    drawings: Path
+    drawing_keys: list[str]
+    drawing_vectors: Tensor  # (drawings, 384), unit length
+
+
+def load(folder: Path) -> Krea2:
+    """Read the checkpoint in `folder`; raises CheckpointError naming what is missing or wrong."""
+    for part in PARTS:
+        if not (folder / part).is_file():
+            raise CheckpointError(
+                f"the checkpoint {str(folder)!r} lacks {part!r}: reinstall easel, or set EASEL_CHECKPOINT to a whole checkpoint"
+            )
+    try:
+        transformer = _filled(Krea2Transformer2DModel, folder / "transformer")
+        vae = _filled(AutoencoderNano, folder / "vae")
+        drawings = load_file(folder / "drawings.safetensors")
+        name = json.loads((folder / "checkpoint.json").read_text())["name"]
+    except Exception as error:
+        raise CheckpointError(f"the checkpoint {str(folder)!r} cannot be read: {error}") from error
+    vectors = torch.nn.functional.normalize(drawings["vectors"].float(), dim=-1)
+    return Krea2(
+        name=f"{name}-{fingerprint(folder)}",
+        transformer=quick(transformer),
+        vae=vae.to(memory_format=torch.channels_last),
+        text=TextEncoder(),
+        drawings=folder / "drawings.zip",
+        drawing_keys=bytes(drawings["keys"].tolist()).decode().split("\n"),
+        drawing_vectors=vectors,
+    )
+
+
+def _filled(kind: Any, folder: Path) -> Any:
+    """A network of the class `kind` as its config says, with its weights, ready for inference."""
+    config = {
+        k: v for k, v in json.loads((folder / "config.json").read_text()).items() if not k.startswith("_")
+    }
+    with torch.device("meta"):
+        network = kind(**config)
+    network.load_state_dict(weights.load(folder / "weights.safetensors"), strict=True, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def quick(transformer: Krea2Transformer2DModel) -> Krea2Transformer2DModel:
+    """Matrices in bfloat16 where the processor multiplies it natively; the last layer stays in float32."""
+    if torch.cpu._is_avx512_bf16_supported():
+        for name, module in transformer.named_modules():
+            if isinstance(module, torch.nn.Linear) and not name.startswith("final_layer"):
+                module.to(torch.bfloat16)
+    return transformer
+
+
+def fingerprint(folder: Path) -> str:
+    """The first 12 hex digits of the SHA-256 of all weights."""
+    digest = hashlib.sha256()
+    for part in PARTS:
+        if part.endswith("weights.safetensors"):
+            digest.update((folder / part).read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,62 @@
+"""What the user asked for, in order, to what the engine paints from: words, sketch, references."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from easel.catalog import Model
+from easel.engine.engine import Conditioning
+from easel.model.krea2 import Krea2
+from easel.schema.generation import GenerationRequest
+from easel.schema.painting import Reference
+from easel.style.expand import expand
+from easel.style.plan import Plan, plan
+from easel.style.references import reference_sheet
+from easel.style.scene import Library, draw
+
+NEAREST = 8  # drawings offered for a phrase
+
+
+@dataclass(frozen=True)
+class Composition:
+    conditioning: Conditioning
+    plan: Plan
+
+
+def compose(
+    request: GenerationRequest,
+    references: Sequence[Reference],
+    model: Model,
+    seed: int,
+    krea: Krea2,
+    library: Library,
+) -> Composition:
+    """Expand the prompt, plan and draw its scene, and lay the references out as sheets."""
+    heard = [reference for reference in references if reference.strength != 0]
+    width, height = request.size
+
+    def similarity(phrases: list[str], others: list[str]) -> np.ndarray:
+        return (krea.text.embed(phrases) @ krea.text.embed(others).T).numpy()
+
+    def nearest(phrases: list[str]) -> list[list[tuple[str, float]]]:
+        best = (krea.text.embed(phrases) @ krea.drawing_vectors.T).topk(NEAREST)
+        return [
+            [(krea.drawing_keys[i], score) for i, score in zip(places, scores, strict=True)]
+            for places, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+
+    prompt = expand(request.prompt, request.creativity, seed, bool(heard), similarity)
+    planned = plan(prompt, width // 2, height // 2, seed, library, nearest)
+    canvas, _ = draw(planned.scene, library.raster)
+    conditioning = Conditioning(
+        prompt=prompt,
+        width=width,
+        height=height,
+        seed=seed,
+        steps=model.steps,
+        sketch=Image.fromarray((canvas.clip(0, 1) * 255).round().astype(np.uint8)),
+        references=[(reference_sheet(reference.image), reference.strength) for reference in heard],
+    )
+    return Composition(conditioning, planned)

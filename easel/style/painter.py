@@ -1,0 +1,52 @@
+"""The painter that ships: the nano model, from a request to a picture."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from easel.catalog import Model
+from easel.engine.engine import Engine
+from easel.model import krea2
+from easel.schema.generation import GenerationRequest
+from easel.schema.painting import Painting, Reference, Step
+from easel.style.compose import compose
+from easel.style.scene import Library
+
+SHIPPED = Path(__file__).parents[1] / "checkpoints" / "nano"
+
+
+class NanoPainter:
+    """Holds the checkpoint and its drawings; paints one request at a time."""
+
+    engine = "nano"
+
+    def __init__(self, model: krea2.Krea2):
+        self.checkpoint = model.name
+        self._engine = Engine(model)
+        self._library = Library(model.drawings)
+
+    @classmethod
+    def load(cls, folder: Path = SHIPPED) -> "NanoPainter":
+        """The painter of the checkpoint in `folder`; raises CheckpointError saying what is wrong with it."""
+        return cls(krea2.load(folder))
+
+    def paint(
+        self,
+        request: GenerationRequest,
+        references: Sequence[Reference],
+        model: Model,
+        seed: int,
+        on_step: Callable[[Step], None],
+    ) -> Painting:
+        """Compose and paint; `on_step` may raise to stop."""
+        begun = time.perf_counter()
+        composition = compose(request, references, model, seed, self._engine.model, self._library)
+        composed = time.perf_counter() - begun
+        image = self._engine.paint(composition.conditioning, on_step)
+        timings = {"compose_seconds": composed} | {f"{k}_seconds": v for k, v in self._engine.seconds.items()}
+        details = {
+            "plan": composition.plan.summary(),
+            "steps": model.steps,
+            "timings": {part: round(seconds, 3) for part, seconds in timings.items()},
+        }
+        return Painting(image, composition.conditioning.prompt, details)
