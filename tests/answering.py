@@ -1,0 +1,153 @@
+"""An API process without a worker: the app under uvicorn in a thread, over real HTTP and a real database."""
+
+import asyncio
+import io
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import uvicorn
+from conftest import opened
+from PIL import Image
+
+from easel.api.app import create_app
+from easel.ids import new_file_key
+from easel.schema.jobs import Progress
+from easel.settings import Settings
+from easel.store import jobs, queue, tokens
+from easel.store.blobs import Blobs
+from easel.store.database import Database
+
+MEDIUM = "/generate/image/krea/krea-2/medium"
+LOOPBACK = ["127.0.0.0/8"]
+
+
+@dataclass(frozen=True)
+class Api:
+    """A running API, a client with its token, and a way into its store."""
+
+    url: str
+    client: httpx.Client
+    database_url: str
+    blobs: Blobs
+
+    def store(self, work: Callable[[Database], Awaitable[Any]]) -> Any:
+        """Do something with the database that the API works on."""
+
+        async def done() -> Any:
+            async with opened(self.database_url) as database:
+                return await work(database)
+
+        return asyncio.run(done())
+
+    def submit(self, **fields: Any) -> dict[str, Any]:
+        """A job, submitted."""
+        answer = self.client.post(MEDIUM, json={"prompt": "a fox", **fields})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def upload(self, data: bytes, **fields: str) -> dict[str, Any]:
+        """An asset, uploaded."""
+        answer = self.client.post("/assets", files={"file": ("fox.png", data)}, data=fields)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def begin(self) -> tuple[jobs.Claim, queue.Entry]:
+        """The oldest queued job, claimed as a worker would."""
+
+        async def claimed(database: Database) -> tuple[jobs.Claim, queue.Entry]:
+            [entry] = await queue.take(database, queue.GENERATE, uuid4(), 1)
+            claim = await jobs.claim(database, entry.row)
+            assert claim is not None
+            return claim, entry
+
+        return self.store(claimed)
+
+    def step(self, claim: jobs.Claim, step: int) -> None:
+        """A step of progress, reported."""
+        progress = Progress(step=step, total=8, preview="data:image/jpeg;base64,AAAA")
+        self.store(lambda database: jobs.report(database, claim, progress))
+
+    def complete(self, claim: jobs.Claim, entry: queue.Entry, picture: bytes) -> None:
+        """The claimed job, ended with `picture`."""
+
+        async def completed(database: Database) -> None:
+            key = new_file_key("png")
+            await self.blobs.put(key, picture)
+            await jobs.complete(
+                database, claim, entry, file_key=key, expanded_prompt="a red fox", engine="null",
+                checkpoint="null-1", details={"timings": {"paint_seconds": 1}},
+            )  # fmt: skip
+
+        self.store(completed)
+
+    def fail(self, claim: jobs.Claim, entry: queue.Entry) -> None:
+        """The claimed job, ended without a picture."""
+        failure = {"code": "engine_error", "message": "out of paint"}
+        self.store(lambda database: jobs.fail(database, claim, entry, **failure))
+
+
+@contextmanager
+def answering(database_url: str, folder: Path, **settings: Any) -> Iterator[Api]:
+    """The API on a free port, for the length of a block; it may reach this machine's own addresses."""
+    blobs = Blobs((folder / "blobs").as_uri())
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    servers: list[uvicorn.Server] = []
+    listening = threading.Event()
+
+    async def run() -> None:
+        async with opened(database_url) as database:
+            app = create_app(Settings(data=folder, allow_networks=LOOPBACK, **settings), database, blobs)
+            config = uvicorn.Config(app, lifespan="off", log_level="error", timeout_graceful_shutdown=1)
+            servers.append(uvicorn.Server(config))
+            listening.set()
+            await servers[0].serve(sockets=[listener])
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    assert listening.wait(10)
+
+    async def new_token() -> str:
+        async with opened(database_url) as database:
+            return await tokens.create(database, "test")
+
+    headers = {"Authorization": f"Bearer {asyncio.run(new_token())}"}
+    try:
+        with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
+            yield Api(url, client, database_url, blobs)
+    finally:
+        servers[0].should_exit = True
+        thread.join()
+
+
+def picture(width: int = 64, height: int = 48, format: str = "PNG", colour: str = "orange") -> bytes:
+    """A small picture file."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(buffer, format)
+    return buffer.getvalue()
+
+
+def another_workspace(api: Api) -> httpx.Client:
+    """A client with the token of a workspace of its own."""
+
+    async def made(database: Database) -> str:
+        from sqlalchemy import insert, update
+
+        from easel.store.tables import Token, Workspace
+
+        workspace, raw = uuid4(), await tokens.create(database, "other")
+        async with database.begin() as connection:
+            await connection.execute(insert(Workspace).values(id=workspace, name="other", webhook_secrets=[]))
+            token = update(Token).where(Token.id == UUID(raw.partition(":")[0]))
+            await connection.execute(token.values(workspace_id=workspace))
+        return raw
+
+    headers = {"Authorization": f"Bearer {api.store(made)}"}
+    return httpx.Client(base_url=api.url, headers=headers, timeout=30, trust_env=False)
