@@ -18,13 +18,15 @@ from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(os.path.relpath(Path(__file__).parent.parent))
 OUT = ROOT / "out" / "demo"
 PROMPT = os.environ.get("PROMPT", "a fox beside a fir tree on a hill at sunset")
 REFERENCE = Path(os.environ.get("REFERENCE", ROOT / "docs" / "reference.png"))
 
 
 def main() -> None:
+    if not REFERENCE.is_file():
+        sys.exit(f"There is no picture {str(REFERENCE)!r}: set REFERENCE to one")
     with easel() as (url, token), httpx.Client(base_url=url, timeout=30) as krea:
         krea.headers["Authorization"] = f"Bearer {token}"
 
@@ -32,6 +34,7 @@ def main() -> None:
             asset = answer(krea.post("/assets", files={"file": (REFERENCE.name, file)}))
         print(f"reference  {REFERENCE} → {asset['image_url']}")
 
+        began = time.monotonic()
         job = answer(
             krea.post(
                 "/generate/image/krea/krea-2/medium",
@@ -50,12 +53,14 @@ def main() -> None:
         job = answer(krea.get(f"/jobs/{job['job_id']}"))
         if job["status"] != "completed":
             sys.exit(f"The job {job['status']}: {job.get('error')}")
+        seconds = time.monotonic() - began
         details = answer(krea.get(f"/jobs/{job['job_id']}/details"))
         picture = OUT / f"{job['job_id'][:8]}.png"
         picture.write_bytes(httpx.get(job["result"]["urls"][0]).raise_for_status().content)
 
     print(f"picture    {picture}")
     print(f"cost       ${details['cost']}")
+    print(f"time       {seconds:.1f} s from the request to the picture")
 
 
 def show_progress(krea: httpx.Client, job_id: str) -> None:

@@ -89,10 +89,12 @@ def test_generate_starts_a_server_when_none_runs(tmp_path: Path) -> None:
 
 
 def test_interrupting_generate_cancels_the_job(tmp_path: Path) -> None:
-    with serving(tmp_path, EASEL_NULL_STEP_SECONDS="5") as served:
+    with (
+        serving(tmp_path, EASEL_NULL_STEP_SECONDS="5") as served,
+        Client(served.token, served.url) as client,
+    ):
         command = [sys.executable, "-m", "easel", "generate", "a fox"]
         ran = subprocess.Popen(command, env=clean(at(served)), stderr=subprocess.PIPE, text=True)
-        client = Client(served.token, served.url)
         until(lambda: client.jobs.list().items)
         ran.send_signal(signal.SIGINT)
         _, remarks = ran.communicate(timeout=20)

@@ -4,23 +4,26 @@ python -m pytest tests/test_sdk.py
 """
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from PIL import Image
+from serving import Served
 
 import easel
 from easel import AsyncClient, Client, Progress, errors
 from easel.sdk import calls
 from easel.sdk.events import Event, EventReader
-from serving import Served
 
 
 @pytest.fixture
-def client(served: Served) -> Client:
-    return Client(served.token, served.url)
+def client(served: Served) -> Iterator[Client]:
+    with Client(served.token, served.url) as client:
+        yield client
 
 
 @pytest.fixture
@@ -91,13 +94,16 @@ def test_what_the_server_refuses_is_raised_with_its_words(client: Client) -> Non
 
 
 def test_a_wrong_token_is_unauthorized(served: Served) -> None:
-    with pytest.raises(errors.Unauthorized):
-        Client(f"{uuid4()}:nonsense", served.url).jobs.list()
+    with Client(f"{uuid4()}:nonsense", served.url) as client, pytest.raises(errors.Unauthorized):
+        client.jobs.list()
 
 
 def test_a_server_that_does_not_run_is_unreachable() -> None:
-    with pytest.raises(errors.Unreachable, match=r"127\.0\.0\.1:9 "):
-        Client("token", "http://127.0.0.1:9").jobs.list()
+    with (
+        Client("token", "http://127.0.0.1:9") as client,
+        pytest.raises(errors.Unreachable, match=":9 does not"),
+    ):
+        client.jobs.list()
 
 
 def test_without_a_server_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -120,14 +126,16 @@ def test_a_server_that_does_not_stream_is_asked_until_the_job_ends(monkeypatch: 
             return httpx.Response(404, json={"error": "Not found", "message": "Not found"})
         return httpx.Response(200, json=job(next(statuses)))
 
-    client = mocked(krea)
-    assert client.generate("a fox").content == b"PNG"
+    with mocked(krea) as client:
+        assert client.generate("a fox").content == b"PNG"
 
 
 def test_a_failed_job_raises_what_the_server_says() -> None:
     error = {"code": "reference_unreadable", "message": "It is no picture."}
-    client = mocked(lambda request: httpx.Response(200, json=job("failed") | {"error": error}))
-    with pytest.raises(errors.ReferenceUnreadable, match="It is no picture"):
+    with (
+        mocked(lambda request: httpx.Response(200, json=job("failed") | {"error": error})) as client,
+        pytest.raises(errors.ReferenceUnreadable, match="It is no picture"),
+    ):
         client.generate("a fox")
 
 
@@ -140,7 +148,8 @@ def test_a_server_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -
             raise httpx.ConnectError("refused")
         return httpx.Response(next(answers), json=job("cancelled"))
 
-    assert [news.status for news in mocked(restarting).jobs.follow(UUID(int=1))] == ["cancelled"]  # type: ignore[union-attr]
+    with mocked(restarting) as client:
+        assert list(client.jobs.follow(UUID(int=1))) == [easel.Job.model_validate(job("cancelled"))]
 
 
 def test_events_are_read_line_by_line() -> None:
@@ -163,12 +172,12 @@ def job(status: str) -> dict[str, object]:
     }
 
 
-def mocked(server: httpx.MockTransport | object) -> Client:
-    client = Client("token", "https://krea.test")
-    client.close()
-    client.http = httpx.Client(
-        base_url="https://krea.test",
-        auth=client.server.sign,
-        transport=httpx.MockTransport(server),  # type: ignore[arg-type]
-    )
-    return client
+@contextmanager
+def mocked(server: Callable[[httpx.Request], httpx.Response]) -> Iterator[Client]:
+    """A client whose far end is a function."""
+    with Client("token", "https://krea.test") as client:
+        client.http.close()
+        client.http = httpx.Client(
+            base_url=client.server.url, auth=client.server.sign, transport=httpx.MockTransport(server)
+        )
+        yield client
