@@ -134,7 +134,7 @@ async def _resolved(url: httpx.URL, allow: Sequence[str]) -> Address:
     for address in addresses:
         if not _is_public(address) and not any(address in network for network in networks):
             raise OutboundError(
-                f"{str(url)!r} leads to {address}, which is no public address; "
+                f"The host {url.host!r} leads to {address}, which is no public address; "
                 "allow its network with EASEL_ALLOW_NETWORKS or use a public URL"
             )
     return addresses[0]

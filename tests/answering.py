@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,12 +15,13 @@ import httpx
 import uvicorn
 from conftest import opened
 from PIL import Image
+from sqlalchemy import insert, update
 
 from easel.api.app import create_app
 from easel.ids import new_file_key
 from easel.schema.jobs import Progress
 from easel.settings import Settings
-from easel.store import jobs, queue, tokens
+from easel.store import jobs, queue, tables, tokens
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 
@@ -30,7 +31,7 @@ LOOPBACK = ["127.0.0.0/8"]
 
 @dataclass(frozen=True)
 class Api:
-    """A running API, a client with its token, and a way into its store."""
+    """A running API, a client of it, and a way into its store."""
 
     url: str
     client: httpx.Client
@@ -58,11 +59,12 @@ class Api:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def begin(self) -> tuple[jobs.Claim, queue.Entry]:
-        """The oldest queued job, claimed as a worker would."""
+    def begin(self, job: dict[str, Any]) -> tuple[jobs.Claim, queue.Entry]:
+        """A queued job, claimed as a worker would."""
 
         async def claimed(database: Database) -> tuple[jobs.Claim, queue.Entry]:
-            [entry] = await queue.take(database, queue.GENERATE, uuid4(), 1)
+            entries = await queue.take(database, queue.GENERATE, uuid4(), 1000)
+            [entry] = [entry for entry in entries if entry.row == UUID(job["job_id"])]
             claim = await jobs.claim(database, entry.row)
             assert claim is not None
             return claim, entry
@@ -114,13 +116,8 @@ def answering(database_url: str, folder: Path, **settings: Any) -> Iterator[Api]
     thread.start()
     assert listening.wait(10)
 
-    async def new_token() -> str:
-        async with opened(database_url) as database:
-            return await tokens.create(database, "test")
-
-    headers = {"Authorization": f"Bearer {asyncio.run(new_token())}"}
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
             yield Api(url, client, database_url, blobs)
     finally:
         servers[0].should_exit = True
@@ -134,20 +131,19 @@ def picture(width: int = 64, height: int = 48, format: str = "PNG", colour: str 
     return buffer.getvalue()
 
 
-def another_workspace(api: Api) -> httpx.Client:
-    """A client with the token of a workspace of its own."""
+@contextmanager
+def in_new_workspace(api: Api) -> Iterator[Api]:
+    """The same API for a caller in a workspace of its own."""
 
     async def made(database: Database) -> str:
-        from sqlalchemy import insert, update
-
-        from easel.store.tables import Token, Workspace
-
-        workspace, raw = uuid4(), await tokens.create(database, "other")
+        workspace, raw = uuid4(), await tokens.create(database, "test")
+        row = {"id": workspace, "name": "test", "webhook_secrets": []}
+        token = tables.Token.id == UUID(raw.partition(":")[0])
         async with database.begin() as connection:
-            await connection.execute(insert(Workspace).values(id=workspace, name="other", webhook_secrets=[]))
-            token = update(Token).where(Token.id == UUID(raw.partition(":")[0]))
-            await connection.execute(token.values(workspace_id=workspace))
+            await connection.execute(insert(tables.Workspace).values(row))
+            await connection.execute(update(tables.Token).where(token).values(workspace_id=workspace))
         return raw
 
     headers = {"Authorization": f"Bearer {api.store(made)}"}
-    return httpx.Client(base_url=api.url, headers=headers, timeout=30, trust_env=False)
+    with httpx.Client(base_url=api.url, headers=headers, timeout=30, trust_env=False) as client:
+        yield replace(api, client=client)

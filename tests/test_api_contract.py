@@ -4,13 +4,13 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from answering import MEDIUM, Api, another_workspace, answering, picture
+from answering import MEDIUM, Api, answering, in_new_workspace, picture
+from conftest import fresh_database
 
 from easel.catalog import MODELS, SIZES
 from easel.store import tokens
@@ -19,9 +19,15 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 PUBLIC = {"/openapi.json", "/healthz", "/readyz", "/metrics", "/files/{key}"}
 
 
+@pytest.fixture(scope="module")
+def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with answering(fresh_database(postgres), tmp_path_factory.mktemp("api")) as api:
+        yield api
+
+
 @pytest.fixture
-def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
-    with answering(database_url, tmp_path) as api:
+def api(server: Api) -> Iterator[Api]:
+    with in_new_workspace(server) as api:
         yield api
 
 
@@ -87,7 +93,7 @@ def test_the_model_is_the_route(api: Api) -> None:
 
 def test_a_job_has_no_result_before_its_end(api: Api) -> None:
     job = api.submit()
-    claim, _ = api.begin()
+    claim, _ = api.begin(job)
     api.step(claim, 1)
     read = api.client.get(f"/jobs/{job['job_id']}").json()
     assert read == {**job, "status": "processing"}
@@ -95,7 +101,7 @@ def test_a_job_has_no_result_before_its_end(api: Api) -> None:
 
 def test_a_finished_job_has_plain_urls_that_anybody_can_download(api: Api) -> None:
     job = api.submit()
-    api.complete(*api.begin(), picture())
+    api.complete(*api.begin(job), picture())
     read = api.client.get(f"/jobs/{job['job_id']}").json()
     assert read.keys() == job.keys()
     assert read["status"] == "completed"
@@ -109,7 +115,7 @@ def test_a_finished_job_has_plain_urls_that_anybody_can_download(api: Api) -> No
 
 def test_a_failed_job_says_why_at_the_top_and_only_there(api: Api) -> None:
     job = api.submit()
-    api.fail(*api.begin())
+    api.fail(*api.begin(job))
     read = api.client.get(f"/jobs/{job['job_id']}").json()
     assert read["status"] == "failed"
     assert read["error"] == {"code": "engine_error", "message": "out of paint"}
@@ -192,7 +198,8 @@ def test_jobs_are_listed_by_status_and_type(api: Api) -> None:
 
 def test_another_workspaces_rows_are_not_found_by_any_route(api: Api) -> None:
     job, asset = api.submit(), api.upload(picture())
-    with another_workspace(api) as other:
+    with in_new_workspace(api) as stranger:
+        other = stranger.client
         rows = {"/jobs/{id}": job["job_id"], "/assets/{id}": asset["id"]}
         tried = 0
         for path, methods in document(api)["paths"].items():
@@ -222,7 +229,7 @@ def test_the_same_idempotency_key_gives_the_same_job(api: Api, name: str) -> Non
 
 def test_what_the_contract_has_no_room_for_is_told_under_details(api: Api) -> None:
     job = api.submit(seed=7)
-    api.complete(*api.begin(), picture())
+    api.complete(*api.begin(job), picture())
     told = api.client.get(f"/jobs/{job['job_id']}/details").json()
     assert (told["seed"], told["prompt"], told["expanded_prompt"]) == (7, "a fox", "a red fox")
     assert (told["cost"], told["engine"], told["checkpoint"]) == ("0.03", "null", "null-1")

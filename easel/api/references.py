@@ -30,7 +30,7 @@ async def _settled(url: str, index: int, house: House, caller: Caller, base: str
         if url[:5].lower() == "data:":
             return await _kept(url, house, caller, base)
         if url.startswith(f"{base}/"):
-            await house.blobs.size(file_key(url) or url)
+            await house.blobs.size(file_key(url) or "none")
         else:
             await outbound.check(url, house.settings.allow_networks)
         return url
