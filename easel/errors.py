@@ -18,6 +18,7 @@ EaselError
 ├── OutboundError               a URL that may not, or cannot, be reached
 ├── PictureError                bytes that are no picture we accept
 ├── DataFolderBusy              another server owns the data folder
+├── DatabaseFailed              the embedded database does not start
 ├── AddressInUse                another program listens where the server should
 └── Unreachable                 a server that does not answer its client
 """
@@ -133,6 +134,10 @@ class DataFolderBusy(EaselError):
 
 class Unreachable(EaselError):
     """The server does not answer."""
+
+
+class DatabaseFailed(EaselError):
+    """The embedded database does not start."""
 
 
 class AddressInUse(EaselError):

@@ -29,8 +29,6 @@ class Settings(BaseSettings):
     """Which painter works: the trained small model, or flat colours for tests."""
     checkpoint: Path | None = None
     """The checkpoint folder; without it, the one that ships with the package."""
-    threads: int | None = Field(None, ge=1)
-    """How many CPU threads the painter may use; without it, all of them."""
     job_timeout: float = Field(180, gt=0)
     """Seconds after which a job that is being painted fails with `timeout`."""
     null_step_seconds: float = Field(0, ge=0)

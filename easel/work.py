@@ -4,18 +4,16 @@ import asyncio
 import os
 import signal
 from functools import partial
-from pathlib import Path
 
 import structlog
 
 from easel.engine.null import NullPainter
+from easel.errors import CheckpointError
 from easel.jobs.worker import Worker
 from easel.process import follow, log_to_stderr
 from easel.schema.painting import Painter
 from easel.settings import Settings
 from easel.store.opening import open_blobs, open_database
-
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
 log = structlog.get_logger()
 
@@ -46,6 +44,8 @@ def load_painter(settings: Settings) -> Painter:
     """The painter that the settings name, or CheckpointError."""
     if settings.models == "null":
         return NullPainter(settings.null_step_seconds)
-    from easel.style.painter import NanoPainter  # here, so that the null painter starts without torch
-
-    return NanoPainter.load(settings.checkpoint or CHECKPOINTS / "nano", settings.threads)
+    try:
+        from easel.style.painter import SHIPPED, NanoPainter  # here: the null painter starts without torch
+    except ModuleNotFoundError as error:
+        raise CheckpointError(f"{error.name!r} is not installed: pip install 'easel[worker]'") from error
+    return NanoPainter.load(settings.checkpoint or SHIPPED)

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -19,9 +21,10 @@ from easel.store.embedded import Embedded
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a server whose database `template` has all tables."""
-    embedded = Embedded(tmp_path_factory.mktemp("pg"))
+    folder = Path(tempfile.mkdtemp(prefix="easel-"))
+    embedded = Embedded(folder)
     url = embedded.start()
     asyncio.run(_execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"))
     asyncio.run(_execute(url, "CREATE DATABASE template"))
@@ -31,11 +34,24 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     while embedded.running():
         time.sleep(0.05)
     embedded.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def data_folder() -> Iterator[Path]:
+    """An empty data folder; not below pytest's, which each run closes to the user that PostgreSQL runs as."""
+    with tempfile.TemporaryDirectory(prefix="easel-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
 def database_url(postgres: str) -> str:
     """The URL of a fresh database with all tables."""
+    return fresh_database(postgres)
+
+
+def fresh_database(postgres: str) -> str:
+    """The URL of a new database with all tables, for fixtures of any scope."""
     name = f"test_{uuid4().hex}"
     asyncio.run(_execute(postgres, f"CREATE DATABASE {name} TEMPLATE template STRATEGY file_copy"))
     return _named(postgres, name)

@@ -64,9 +64,11 @@ class Worker:
     async def _load_painter(self) -> None:
         try:
             painter = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
-        except CheckpointError as error:
-            log.error("The checkpoint cannot be loaded", error=error.message)
-            self._self = replace(self._self, state="failed", error=error.message)
+        except Exception as error:
+            known = isinstance(error, CheckpointError)
+            reason = str(error) if known else f"{type(error).__name__}: {error}"
+            log.error("The checkpoint cannot be loaded", error=reason)
+            self._self = replace(self._self, state="failed", error=reason)
         else:
             self._painter = painter
             self._self = replace(

@@ -2,13 +2,14 @@
 
 import atexit
 import fcntl
+import subprocess
 import warnings
 from pathlib import Path
 from typing import IO
 
 import psutil
 
-from easel.errors import DataFolderBusy
+from easel.errors import DatabaseFailed, DataFolderBusy
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns on machines without XDG_RUNTIME_DIR, where it does well
@@ -32,7 +33,13 @@ class Embedded:
         if not self.running():  # after a crash the process id in the file may be another program's by now
             (self._data / "postmaster.pid").unlink(missing_ok=True)
         self._server = PostgresServer(self._data, cleanup_mode=None)
-        self._server.start()
+        try:
+            self._server.start()
+        except (subprocess.SubprocessError, OSError) as error:
+            self._disown()
+            raise DatabaseFailed(
+                f"PostgreSQL did not start in {str(self._data)!r} ({error}): see the file `log` there"
+            ) from error
         atexit.unregister(self._server._cleanup)
         return str(self._server.get_uri())
 
@@ -44,9 +51,7 @@ class Embedded:
         """Stop the server and leave the folder to others."""
         if self.running():
             self._server.stop()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._disown()
 
     def _own(self) -> None:
         if self._lock is not None:
@@ -61,6 +66,11 @@ class Embedded:
                 "stop it first, or set EASEL_DATA to another folder"
             ) from None
         self._lock = lock
+
+    def _disown(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
 def running_url(folder: Path) -> str | None:
