@@ -96,7 +96,7 @@ def easel() -> Iterator[tuple[str, str]]:
         server = subprocess.Popen(
             [sys.executable, "-m", "easel", "serve", "--port", "0", "--ready-file", ready],
             env=os.environ | {"EASEL_DATA": str(OUT / "data")},
-            stdout=log,
+            stdout=subprocess.DEVNULL,  # it prints the token
             stderr=log,
         )
     try:
