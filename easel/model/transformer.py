@@ -79,7 +79,7 @@ def velocity(
     """
     rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(text.shape[1], 3), positions]))
     time, modulation = embed_time(transformer, t, x.dtype)
-    bias = attention_bias(text_mask, references, x)
+    bias = attention_bias(text, text_mask, x, references)
     hidden = torch.cat([text, transformer.img_in(x)], 1)
     for i, block in enumerate(transformer.transformer_blocks):
         context = (references.keys[i], references.values[i]) if references else None
@@ -93,19 +93,17 @@ def embed_time(transformer: Krea2Transformer2DModel, t: Tensor, dtype: torch.dty
     return time, transformer.time_mod_proj(F.gelu(time, approximate="tanh"))
 
 
-def attention_bias(text_mask: Tensor | None, references: References | None, x: Tensor) -> Tensor | None:
+def attention_bias(text: Tensor, text_mask: Tensor | None, x: Tensor, references: References | None) -> Tensor | None:
     """What is added to the logits of each key, (B, 1, 1, T + N + R); None where it would be all zero."""
-    heard = references is not None and bool((references.bias != 0).any())
-    if text_mask is None and not heard:
+    heard = references.bias.to(x.dtype) if references is not None and references.bias.any() else None
+    if text_mask is None and heard is None:
         return None
-    parts = []
+    words = x.new_zeros(text.shape[:2])
     if text_mask is not None:
-        parts.append(torch.zeros_like(text_mask, dtype=x.dtype).masked_fill(~text_mask, -math.inf))
-        parts.append(x.new_zeros(x.shape[:2]))
-    if references is not None:
-        parts.append(references.bias.to(x.dtype))
-    bias = torch.cat(parts, 1)[:, None, None, :]
-    return bias
+        words = words.masked_fill(~text_mask, -math.inf)
+    if heard is None:
+        heard = x.new_zeros(len(x), 0 if references is None else references.bias.shape[1])
+    return torch.cat([words, x.new_zeros(x.shape[:2]), heard], 1)[:, None, None, :]
 
 
 def run_block(

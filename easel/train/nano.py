@@ -71,19 +71,17 @@ class Pictures:
     def refresh(self) -> None:
         for path in sorted(set(self.folder.glob("*.npz")) - self.read):
             self.read.add(path)
-            shard, at, styled_at = np.load(path), 0, 0
-            sketches, styleds, words = shard["sketch"], shard["styled"], json.loads(str(shard["words"]))
+            shard, at = dict(np.load(path)), 0
+            words = json.loads(str(shard["words"]))
             for i, shape in enumerate(shard["shapes"].tolist()):
-                size, looks = int(np.prod(shape)), len(shard["style"][i])
-                sketch = torch.from_numpy(sketches[at : at + size]).view(*shape)
-                styled = torch.from_numpy(styleds[styled_at : styled_at + looks * size]).view(looks, *shape)
-                at, styled_at = at + size, styled_at + looks * size
-                styles = shard["style"][i].tolist()
+                size, styles = int(np.prod(shape)), shard["style"][i].tolist()
+                looks = slice(at * len(styles), (at + size) * len(styles))
+                sketch = torch.from_numpy(shard["sketch"][at : at + size]).view(*shape)
+                styled = torch.from_numpy(shard["styled"][looks]).view(len(styles), *shape)
+                at += size
                 for look, style in enumerate(styles):
                     self.by_style.setdefault(style, []).append((len(self.scenes), look))
-                self.scenes.append(
-                    Scene(sketch, styled, torch.from_numpy(shard["sheet"][i]), styles, words[i])
-                )
+                self.scenes.append(Scene(sketch, styled, torch.from_numpy(shard["sheet"][i]), styles, words[i]))
         self.usable = [style for style, places in self.by_style.items() if len(places) > 1]
 
 
@@ -216,7 +214,7 @@ def main() -> None:
         "--minutes", type=float, default=60, help="of this run; the learning rate falls in its last quarter"
     )
     parser.add_argument("--groups", type=int, default=8, help="styles in a batch")
-    parser.add_argument("--warmup", type=int, default=60, help="steps")
+    parser.add_argument("--warmup", type=int, default=30, help="steps")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     pictures, text = Pictures(args.data), TextEncoder()

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The nano model from nothing, on a CPU of two cores: about three hours. Stops and resumes where it was.
+#
+#   ARTWORK=folder-of-the-archives runs/nano_cpu.sh
+#
+# ARTWORK holds the emoji and icon archives that NOTICE names, as `noto.tar.xz`, `twemoji.tar.xz`, …, with `index.json`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${ARTWORK:?say where the artwork lies: ARTWORK=folder $0}"
+work=${WORK:-out/nano}
+export HF_HUB_OFFLINE=1
+python=.venv/bin/python
+nano=easel/checkpoints/nano
+mkdir -p "$work"
+
+# 1. The drawings that ship, and the projection of the autoencoder (1 minute).
+[ -f "$nano/drawings.zip" ] || $python -m easel.train.library "$ARTWORK" "$nano/drawings.zip"
+[ -d "$work/projection" ] || $python -m easel.train.project "$ARTWORK" "$work/projection" --pictures 400 --channels 96
+
+# 2. Scenes in styles as latents, and full-size pictures for the decoder (20 minutes, a core each).
+OMP_NUM_THREADS=1 $python -m easel.train.data "$ARTWORK" "$work/projection" "$work/scenes" --shards 38 &
+OMP_NUM_THREADS=1 $python -m easel.train.decoder render "$ARTWORK" "$work/pictures" --count 300
+wait
+
+# 3. The transformer, then the decoder.
+$python -m easel.train.nano "$work/scenes" "$work/transformer" --minutes "${MINUTES:-75}"
+$python -m easel.train.decoder train "$work/pictures" "$work/projection" "$work/vae" --minutes 25
+
+# 4. What ships, and its measures.
+$python -m easel.train.pack "$work/transformer/transformer" "$work/vae" "$nano" --name nano-1
+$python bench/nano_quality.py "$ARTWORK"
