@@ -1,0 +1,104 @@
+"""Creativity: a prompt grows by what it leaves open, seeded, without a language model."""
+
+import math
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+from easel.style.vocabulary import CLASHES, COLOURS, SETTINGS, SLOTS, Place
+from easel.style.words import LOOK_BOOKS, PLACE_WORDS, Phrasebook, refusals, singular, split
+
+Matrix = Any  # cosines, a row for each of the first phrases
+Similarity = Callable[[list[str], list[str]], Matrix]
+
+COUNTS = {"low": (1, 2), "medium": (3, 4), "high": (len(SLOTS), len(SLOTS))}  # slots to fill: least, most
+CONTENT = ("composition", "camera", "setting", "light")  # slots that say what is seen, not how it is made
+MOST_BYTES = 1500  # about 500 tokens of the text encoder
+NEAR = 0.62  # cosine from which a clause counts as saying a slot's phrase
+
+PLACE_BOOK = Phrasebook(PLACE_WORDS)
+
+
+def expand(
+    prompt: str, creativity: str, seed: int, styled: bool, similarity: Similarity | None = None
+) -> str:
+    """The prompt with phrases added for some slots it leaves empty: none for "raw", all for "high".
+
+    `styled`: references give the look, so only what is seen may be added.
+    """
+    if creativity == "raw" or len(prompt.encode()) > MOST_BYTES:
+        return prompt
+    rng = random.Random(f"{seed} {prompt}")
+    words = split(prompt)
+    refused = {singular(word) for word in refusals(words)}
+    facts = stated(words) | {f"no:{word}" for word in refused}
+    filled = {fact.split(":")[0] for fact in facts} | near(prompt, similarity)
+    empty = [slot for slot in SLOTS if slot not in filled and (slot in CONTENT or not styled)]
+    chosen = rng.sample(empty, min(len(empty), rng.randint(*COUNTS[creativity])))
+    added: list[str] = []
+    for slot in sorted(chosen, key=list(SLOTS).index):
+        options = [
+            (key, phrase)
+            for key, phrases in SLOTS[slot].items()
+            if not clashes(f"{slot}:{key}", facts)
+            for phrase in phrases[:3]
+            if not mentions(phrase, refused)
+        ]
+        if options:
+            weights = [1 / sum(key == other for other, _ in options) for key, _ in options]
+            if similarity:
+                likeness = similarity([prompt], [phrase for _, phrase in options])[0]
+                weights = [w * math.exp(6 * s) for w, s in zip(weights, likeness, strict=True)]
+            key, phrase = rng.choices(options, weights)[0]
+            facts.add(f"{slot}:{key}")
+            added.append(phrase)
+    return join(prompt, added)
+
+
+def stated(words: list[str]) -> set[str]:
+    """What the prompt says, as "slot:key"; a slot that it says something against is closed as "slot:none"."""
+    unwanted = refusals(words)
+    facts = set()
+    for slot, book in LOOK_BOOKS.items():
+        refused = book.found(unwanted)
+        facts |= {f"{slot}:{'none' if key in refused else key}" for key in book.found(words)}
+    facts |= {f"setting:{setting(place)}" for place in PLACE_BOOK.found(words)}
+    if any(word in COLOURS for word in words):
+        facts.add("palette:stated")
+    return facts
+
+
+def setting(place: Place) -> str:
+    """The key of SETTINGS that a place belongs to, else its ground."""
+    return next((key for key in SETTINGS if key in place.words), place.ground)
+
+
+def near(prompt: str, similarity: Similarity | None) -> set[str]:
+    """The slots that some clause of the prompt fills in words of its own."""
+    clauses = [
+        clause for clause in re.split(r"[,.;:]| with | in | at | of | under ", prompt) if clause.strip()
+    ]
+    if not similarity or not clauses:
+        return set()
+    phrases = [(slot, phrase) for slot in SLOTS for options in SLOTS[slot].values() for phrase in options]
+    rows = similarity(clauses, [phrase for _, phrase in phrases])
+    return {slot for row in rows for (slot, _), cosine in zip(phrases, row, strict=True) if cosine > NEAR}
+
+
+def clashes(option: str, facts: set[str]) -> bool:
+    return any(option in CLASHES.get(fact, ()) or fact in CLASHES.get(option, ()) for fact in facts)
+
+
+def mentions(phrase: str, refused: set[str]) -> bool:
+    return any(word.startswith(bad) for word in split(phrase) for bad in refused if len(bad) > 3)
+
+
+def join(prompt: str, added: list[str]) -> str:
+    """The prompt as it was written, then the phrases."""
+    if not added:
+        return prompt
+    text = ", ".join(added)
+    if prompt.rstrip().endswith((".", "!", "?")):
+        return f"{prompt.rstrip()} {text[0].upper()}{text[1:]}."
+    return f"{prompt.rstrip(' ,;')}, {text}"

@@ -1,0 +1,162 @@
+"""A prompt read as things, how they stand to each other, a place and a look: shallow grammar, no model."""
+
+from dataclasses import dataclass, field, replace
+
+from easel.style.nouns import Meaning, Noun
+from easel.style.vocabulary import MATERIALS, Place
+from easel.style.words import LEXICON, LOOK_BOOKS, STOPS, Phrasebook, refusals, singular, split, word_list
+
+AIRBORNE = word_list("airborne")
+NOT_VERBS = word_list("not_verbs")
+TILTS: dict[str, float] = LEXICON["tilts"]
+BACKDROPS = frozenset(("background", "backdrop", "wall", "wallpaper"))
+PLACING = frozenset(("in", "on", "near"))  # relations that make a place of whatever can be one
+SWITCHES = frozenset(("but", "with", "just", "only"))  # end what is refused
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something to draw."""
+
+    phrase: str  # as the prompt has it, without colour and number
+    drawings: tuple[str, ...] = ()  # keys in the library; none: to be found by likeness
+    score: float = 0.0
+    count: int = 0  # 0: not said
+    plural: bool = False
+    colour: str | None = None
+    relation: str = "and"  # to what stands before it
+    airborne: bool = False
+    tilt: float = 0.0
+
+
+@dataclass
+class Reading:
+    """What a prompt asks for."""
+
+    things: list[Thing] = field(default_factory=list)
+    place: Place | None = None
+    place_colour: str | None = None
+    backdrop: str | None = None  # colour of the background, if it is said
+    looks: dict[str, str] = field(default_factory=dict)  # slot → the first key named
+
+
+@dataclass
+class Chunk:
+    """The words between two joints of a sentence: at most one thing or place."""
+
+    relation: str = "and"
+    parts: list[tuple[str, Noun]] = field(default_factory=list)
+    count: int = 0
+    colour: str | None = None
+    airborne: bool = False
+    tilt: float = 0.0
+
+
+def parse(prompt: str, book: Phrasebook[Meaning]) -> Reading:
+    """Read the prompt from left to right, chunk by chunk."""
+    words = split(prompt)
+    reading, chunk = Reading(looks=looks_of(words)), Chunk()
+    ignored = ""  # "lead" while a style is described, "refusal" while something is not wanted
+    start = 0
+    while start < len(words):
+        length, meaning = book.at(words, start) or (1, guess(words[start]))
+        text = " ".join(words[start : start + length])
+        start += length
+        if text in STOPS or (ignored == "refusal" and text in SWITCHES):
+            ignored = ""
+        elif ignored:
+            continue
+        move(text, chunk, reading)
+        match meaning.kind:
+            case "lead" | "refusal":
+                chunk, ignored = closed(chunk, reading, "and"), meaning.kind
+            case "relation":
+                chunk = closed(chunk, reading, meaning.value)
+            case "stop" | "verb":
+                chunk = closed(chunk, reading, "and")
+            case "measure":
+                chunk.parts.clear()
+            case "number":
+                chunk.count = max(chunk.count, meaning.value)
+            case "colour":
+                chunk.colour = meaning.value
+            case "noun":
+                chunk.parts.append((text, meaning.value))
+        if text in BACKDROPS:
+            reading.backdrop = chunk.colour
+            chunk = Chunk()
+    closed(chunk, reading, "and")
+    return reading
+
+
+def looks_of(words: list[str]) -> dict[str, str]:
+    """The first key that is named, and not refused, of every slot."""
+    unwanted, found = refusals(words), {}
+    for slot, book in LOOK_BOOKS.items():
+        keys = [key for key in book.found(words) if key not in book.found(unwanted)]
+        if keys:
+            found[slot] = keys[0]
+    return found
+
+
+def guess(word: str) -> Meaning:
+    """What a word may be that no book knows, by its ending."""
+    if word in STOPS:
+        return Meaning("stop")
+    if len(word) < 3 or word.isdigit():
+        return Meaning("filler")
+    if word not in NOT_VERBS and len(word) > 4:
+        if word.endswith("ing"):
+            return Meaning("verb")
+        if word.endswith(("ly", "ed", "ish", "ous", "ful", "less", "ive", "able", "esque")):
+            return Meaning("filler")
+    return Meaning("noun", Noun(score=0.0))
+
+
+def move(text: str, chunk: Chunk, reading: Reading) -> None:
+    """Lift and tilt what jumps: the thing being read, else the one before, else the one to come."""
+    for word in text.split():
+        airborne, tilt = word in AIRBORNE, TILTS.get(word, 0.0)
+        if not (airborne or tilt):
+            continue
+        if chunk.parts or not reading.things:
+            chunk.airborne, chunk.tilt = chunk.airborne or airborne, chunk.tilt or tilt
+        else:
+            last = reading.things[-1]
+            reading.things[-1] = replace(last, airborne=last.airborne or airborne, tilt=last.tilt or tilt)
+
+
+def closed(chunk: Chunk, reading: Reading, relation: str) -> Chunk:
+    """Put what the chunk says into the reading and open the next one."""
+    if not chunk.parts:  # "sitting" and "on": what was said so far belongs to what comes
+        return replace(chunk, relation=relation if relation != "and" else chunk.relation)
+    text, noun = head(chunk)
+    stuffs = [MATERIALS[word] for word, _ in chunk.parts if word in MATERIALS and word != text]
+    colour = chunk.colour or (stuffs[0] if stuffs else None)
+    if noun.place and (not noun.drawings or chunk.relation in PLACING):
+        if reading.place is None:
+            reading.place, reading.place_colour = noun.place, colour
+    else:
+        places = [part.place for _, part in chunk.parts if part.place and not part.drawings]
+        reading.place = reading.place or (places[0] if places else None)
+        known = [word for word, part in chunk.parts if part.drawings or part.score == 0]
+        reading.things.append(
+            Thing(
+                phrase=text if noun.drawings else " ".join(known),
+                drawings=noun.drawings,
+                score=noun.score,
+                count=chunk.count,
+                plural=text != singular(text),
+                colour=colour,
+                relation=chunk.relation,
+                airborne=chunk.airborne,
+                tilt=chunk.tilt,
+            )
+        )
+    return Chunk(relation)
+
+
+def head(chunk: Chunk) -> tuple[str, Noun]:
+    """What the chunk is about: the last of its surest nouns."""
+    sure = max((noun.score >= 0.9, noun.score > 0) for _, noun in chunk.parts)
+    return [(text, noun) for text, noun in chunk.parts if (noun.score >= 0.9, noun.score > 0) == sure][-1]
