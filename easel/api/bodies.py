@@ -5,14 +5,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Request
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from easel.errors import BadRequest, HTTPError, PayloadTooLarge
 
 LARGEST_JSON = 40_000_000
-LARGEST_UPLOAD = 75_000_000
-LARGEST_FORM = LARGEST_UPLOAD + 100_000  # with what surrounds the file
+LARGEST_FORM = 75 * 2**20 + 2**16  # a file, and what surrounds it
 MOST_COMMAS = 10_000
 JSON_SECONDS = 60
 UPLOAD_SECONDS = 300
@@ -36,8 +35,7 @@ async def read_form(request: Request) -> AsyncIterator[FormData]:
     if not request.headers.get("Content-Type", "").startswith("multipart/form-data"):
         raise BadRequest("The body is no multipart/form-data: send the picture in its field 'file'")
     too_large = BadRequest("The file is larger than 75 MB: send a smaller one")
-    chunks = _chunks(request, LARGEST_FORM, too_large)
-    parser = MultiPartParser(request.headers, chunks, max_files=1, max_fields=8)
+    parser = WholeFormParser(request.headers, _chunks(request, LARGEST_FORM, too_large))
     try:
         async with _in_time(UPLOAD_SECONDS):
             form = await parser.parse()
@@ -47,6 +45,23 @@ async def read_form(request: Request) -> AsyncIterator[FormData]:
         yield form
     finally:
         await form.close()
+
+
+class WholeFormParser(MultiPartParser):
+    """Starlette's parser, refusing a form that stops before its end."""
+
+    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes]) -> None:
+        super().__init__(headers, self._whole(stream), max_files=1, max_fields=8)
+        self.ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+    async def _whole(self, stream: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        async for chunk in stream:
+            yield chunk
+        if not self.ended:
+            raise MultiPartException("it stops before its last boundary")
 
 
 async def _chunks(request: Request, limit: int, too_large: HTTPError) -> AsyncGenerator[bytes]:

@@ -1,0 +1,114 @@
+"""How the server says it is, and what it does without its database. Alone: pytest tests/test_api_health.py"""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from answering import MEDIUM, Api, answering, in_new_workspace
+from conftest import fresh_database
+from prometheus_client.parser import text_string_to_metric_families
+
+from easel.store import workers
+from easel.store.database import Database
+from easel.store.embedded import Embedded
+
+
+@pytest.fixture
+def server(postgres: str, tmp_path: Path) -> Iterator[Api]:
+    with answering(fresh_database(postgres), tmp_path) as api:
+        yield api
+
+
+def say(api: Api, state: str, error: str | None = None) -> None:
+    worker = workers.Worker(uuid4(), "here", 1, state, error)
+    api.store(lambda database: workers.say(database, worker))
+
+
+def metrics(api: Api) -> dict[tuple[str, tuple[str, ...]], float]:
+    families = text_string_to_metric_families(httpx.get(f"{api.url}/metrics").text)
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_the_server_is_alive_before_it_is_ready(server: Api) -> None:
+    assert httpx.get(f"{server.url}/healthz").json() == {"status": "ok"}
+    answer = httpx.get(f"{server.url}/readyz")
+    assert answer.status_code == 503
+    assert "easel work" in answer.json()["error"]
+
+
+def test_the_server_is_ready_when_a_worker_is(server: Api) -> None:
+    say(server, "loading")
+    answer = httpx.get(f"{server.url}/readyz")
+    assert answer.status_code == 503
+    assert "is loading" in answer.json()["error"]
+    say(server, "ready")
+    assert httpx.get(f"{server.url}/readyz").json() == {"status": "ready"}
+
+
+def test_a_worker_that_cannot_load_its_checkpoint_says_why(server: Api) -> None:
+    say(server, "failed", "transformer.safetensors is missing")
+    answer = httpx.get(f"{server.url}/readyz")
+    assert answer.status_code == 503
+    assert "transformer.safetensors is missing" in answer.json()["error"]
+
+
+def test_requests_the_queue_and_workers_are_counted(server: Api) -> None:
+    say(server, "ready")
+    with in_new_workspace(server) as api:
+        api.submit()
+        api.client.post(MEDIUM, json={})
+    counted = metrics(server)
+    assert counted["easel_requests_total", ("POST", MEDIUM, "200")] == 1
+    assert counted["easel_requests_total", ("POST", MEDIUM, "400")] == 1
+    assert counted["easel_request_seconds_count", (MEDIUM,)] == 2
+    assert counted["easel_queue", ("queued", "generate")] == 1
+    assert counted["easel_workers", ("ready",)] == 1
+
+
+def test_without_its_database_the_server_answers_503_and_comes_back(data_folder: Path) -> None:
+    embedded = Embedded(data_folder)
+    url = embedded.start()
+
+    async def migrate() -> None:
+        database = Database(url)
+        await database.migrate()
+        await database.close()
+
+    asyncio.run(migrate())
+    with answering(url, data_folder) as server, in_new_workspace(server) as api:
+        job = api.submit()
+        embedded.stop()
+        for method, path in [("POST", MEDIUM), ("GET", "/jobs"), ("GET", f"/jobs/{job['job_id']}")]:
+            answer = api.client.request(method, path, json={"prompt": "a fox"})
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert "database" in answer.json()["error"]
+        assert httpx.get(f"{api.url}/readyz").status_code == 503
+        assert httpx.get(f"{api.url}/healthz").status_code == 200
+        embedded.start()
+        deadline = time.monotonic() + 20
+        while api.client.get("/jobs").status_code != 200:
+            assert time.monotonic() < deadline
+        assert api.client.get(f"/jobs/{job['job_id']}").json() == job
+    embedded.stop()
+
+
+def test_the_api_is_small_and_knows_nothing_of_torch() -> None:
+    program = """
+import psutil, sys
+import easel.api.app
+assert "torch" not in sys.modules
+print(psutil.Process().memory_info().rss)
+"""
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(printed.stdout) < 150 * 2**20
