@@ -18,7 +18,7 @@ EaselError
 ├── OutboundError               a URL that may not, or cannot, be reached
 ├── PictureError                bytes that are no picture we accept
 ├── DataFolderBusy              another server owns the data folder
-├── DatabaseFailed              the embedded database does not start
+├── DatabaseFailed              the database does not start, or cannot be reached
 ├── AddressInUse                another program listens where the server should
 └── Unreachable                 a server that does not answer its client
 """
@@ -137,7 +137,7 @@ class Unreachable(EaselError):
 
 
 class DatabaseFailed(EaselError):
-    """The embedded database does not start."""
+    """The database does not start, or cannot be reached."""
 
 
 class AddressInUse(EaselError):

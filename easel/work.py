@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from easel.engine.null import NullPainter
-from easel.errors import CheckpointError
+from easel.errors import CheckpointError, EaselError
 from easel.jobs.worker import Worker
 from easel.process import follow, log_to_stderr
 from easel.schema.painting import Painter
@@ -23,6 +23,9 @@ def work(settings: Settings) -> None:
     log_to_stderr()
     try:
         asyncio.run(_work(settings))
+    except EaselError as error:
+        log.error("The worker ended", error=error.message)
+        os._exit(1)
     except Exception:
         log.exception("The worker ended")
         os._exit(1)

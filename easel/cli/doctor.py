@@ -18,7 +18,7 @@ from rich.text import Text
 
 from easel.cli.output import results
 from easel.cli.settings import settings_with
-from easel.errors import CheckpointError, EaselError
+from easel.errors import EaselError
 from easel.sdk.server import local
 
 if TYPE_CHECKING:
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 DISK_GB = 2  # the database and some thousand pictures
 
 
-class Trouble(Exception):
+class Trouble(EaselError):
     """Something that keeps easel from working, and how to mend it."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        self.what, self.remedy = what, remedy
 
 
 def doctor() -> None:
@@ -57,10 +54,9 @@ def examine(checks: Mapping[str, Callable[[], str]]) -> bool:
     for name, check in checks.items():
         try:
             results.print(Text.assemble(("✓ ", "green"), f"{name:<13}", check()))
-        except Trouble as trouble:
+        except EaselError as error:
             well = False
-            results.print(Text.assemble(("✗ ", "bold red"), f"{name:<13}", trouble.what))
-            results.print(Text.assemble(f"{'':<15}", ("→ ", "bold"), trouble.remedy))
+            results.print(Text.assemble(("✗ ", "bold red"), f"{name:<13}", error.message))
     return well
 
 
@@ -74,7 +70,7 @@ def packages() -> str:
     names = {match[0] for text in needed if (match := re.match(r"[\w.-]+", text))}
     missing = sorted(name for name in names if not _installed(name))
     if missing:
-        raise Trouble(f"missing: {', '.join(missing)}", "pip install 'easel[server,worker]'")
+        raise Trouble(f"{', '.join(missing)} missing: pip install 'easel[server,worker]'")
     return f"easel {version('easel')} and all {len(names)} packages that it needs"
 
 
@@ -88,14 +84,14 @@ def _installed(name: str) -> bool:
 def data_folder(settings: "Settings") -> str:
     folder = _first_existing(settings.data)
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise Trouble(f"{folder} cannot be written", "mend its rights, or set EASEL_DATA to another folder")
+        raise Trouble(f"{folder} cannot be written: mend its rights, or set EASEL_DATA to another folder")
     return str(settings.data)
 
 
 def disk(settings: "Settings") -> str:
     free = shutil.disk_usage(_first_existing(settings.data)).free / 1e9
     if free < DISK_GB:
-        raise Trouble(f"{free:.1f} GB free", f"make room for {DISK_GB} GB, or set EASEL_DATA to another disk")
+        raise Trouble(f"{free:.1f} GB free: make room for {DISK_GB} GB, or set EASEL_DATA to another disk")
     return f"{free:.0f} GB free"
 
 
@@ -113,16 +109,13 @@ def port(settings: "Settings") -> str:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             raise Trouble(
-                f"{settings.host}:{settings.port}: {error.strerror}",
-                "stop what listens there, or set EASEL_PORT to another port",
+                f"{settings.host}:{settings.port}: {error.strerror}: stop it, or set EASEL_PORT to another"
             ) from None
     return f"{settings.port} is free"
 
 
 def database(settings: "Settings") -> str:
-    from asyncpg import PostgresError
     from sqlalchemy import text
-    from sqlalchemy.exc import SQLAlchemyError
 
     from easel.store.opening import open_database
 
@@ -130,22 +123,15 @@ def database(settings: "Settings") -> str:
         async with open_database(settings) as database, database.read() as connection:
             return str(await connection.scalar(text("SHOW server_version")))
 
-    where = "EASEL_DATABASE_URL" if settings.database_url else "in the data folder"
-    try:
-        return f"PostgreSQL {asyncio.run(ask())}, {where}"
-    except (EaselError, OSError, PostgresError, SQLAlchemyError) as error:
-        remedy = "mend the address or that server" if settings.database_url else "see the log beside it"
-        raise Trouble(f"{where}: {error}", remedy) from None
+    where = "by EASEL_DATABASE_URL" if settings.database_url else "in the data folder"
+    return f"PostgreSQL {asyncio.run(ask())} {where}"
 
 
 def checkpoint(settings: "Settings") -> str:
     """The painter itself, loaded as the worker loads it."""
     from easel.work import load_painter
 
-    try:
-        painter = load_painter(settings)
-    except CheckpointError as error:
-        raise Trouble(error.message, "install easel again, or set EASEL_CHECKPOINT to a whole one") from None
+    painter = load_painter(settings)
     return f"{painter.checkpoint}, painted by the {painter.engine} engine"
 
 
@@ -165,5 +151,5 @@ def workers(settings: "Settings") -> str:
         f"process {worker.pid} on {worker.host} {worker.error or worker.state}" for worker in alive
     )
     if not any(worker.state == "ready" for worker in alive):
-        raise Trouble(said or "none is alive", "start one with `easel work`, and read what it says")
+        raise Trouble(f"{said or 'none is alive'}: start one with `easel work`")
     return said

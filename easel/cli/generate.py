@@ -90,7 +90,7 @@ def watch(client: Client, job: jobs.Job) -> Picture:
         def show(progress: jobs.Progress) -> None:
             nonlocal previews
             previews += progress.preview is not None
-            count = f"step {progress.step} of {progress.total}, {previews} previews"
+            count = f"step {progress.step} of {progress.total} · previews: {previews}"
             bar.update(
                 task, description="painting", completed=progress.step, total=progress.total, count=count
             )
