@@ -115,9 +115,11 @@ def _parsed(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise OutboundError(f"{url!r} is no URL ({error}); write https://example.com/picture.png") from error
+        raise OutboundError(
+            f"{url[:200]!r} is no URL ({error}); write https://example.com/picture.png"
+        ) from error
     if parsed.scheme not in ("http", "https") or not parsed.host or (parsed.port or 0) > 65535:
-        raise OutboundError(f"{url!r} is no http(s) URL; write https://example.com/picture.png")
+        raise OutboundError(f"{url[:200]!r} is no http(s) URL; write https://example.com/picture.png")
     return parsed
 
 

@@ -84,18 +84,22 @@ def _decoded(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise PictureError("The bytes are no picture; send JPEG, PNG, WebP, HEIC or AVIF") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(str(error)) from error
     except Exception as error:
         raise _broken(error) from error
     if max(image.size) > LARGEST_SIDE or image.width * image.height > LARGEST_AREA:
-        raise PictureError(
-            f"The picture is {image.width} by {image.height} pixels; "
-            f"send one of at most {LARGEST_SIDE:,} a side and {LARGEST_AREA // 1_000_000} megapixels"
-        )
+        raise _too_large(f"{image.width} by {image.height} pixels")
     try:
         image.load()
     except Exception as error:
         raise _broken(error) from error
     return image
+
+
+def _too_large(size: str) -> PictureError:
+    limits = f"{LARGEST_SIDE:,} pixels a side and {LARGEST_AREA // 1_000_000} megapixels"
+    return PictureError(f"The picture is too large ({size}); send one of at most {limits}")
 
 
 def _broken(error: Exception) -> PictureError:

@@ -149,6 +149,18 @@ def test_an_asset_url_of_ours_must_lead_to_a_file(api: Api) -> None:
     assert stored_references(api, job) == [asset["image_url"]]
 
 
+def test_an_asset_is_known_by_any_name_of_the_server(api: Api) -> None:
+    url = api.upload(picture())["image_url"].replace("127.0.0.1", "another.invalid")
+    api.submit(image_style_references=[{"url": url}])
+
+
+def test_an_overlong_url_is_not_repeated_in_the_refusal(api: Api) -> None:
+    for url in ("x" * 1_000_000, "https://example.com/" + "x" * 1_000_000):
+        answer = api.client.post(MEDIUM, json=A_FOX | {"image_style_references": [{"url": url}]})
+        assert answer.status_code == 422
+        assert len(answer.content) < 2000
+
+
 def test_a_picture_in_the_body_is_kept_as_a_file_and_not_in_the_job(api: Api) -> None:
     data = picture()
     job = api.submit(image_style_references=[{"url": data_uri(data)}])

@@ -1,7 +1,5 @@
 """Style references at submit: pictures in the body are kept as files, and what cannot be used is refused."""
 
-import asyncio
-
 from easel import outbound
 from easel.api.given import House
 from easel.api.refusals import refused
@@ -14,13 +12,9 @@ from easel.store.tokens import Caller
 
 async def settled(request: GenerationRequest, house: House, caller: Caller, base: str) -> GenerationRequest:
     """The same request, with a URL that can be used later for each of its references."""
-    urls = [reference.url for reference in request.image_style_references]
-    settled = await asyncio.gather(
-        *(_settled(url, index, house, caller, base) for index, url in enumerate(urls))
-    )
     references = [
-        reference.model_copy(update={"url": url})
-        for reference, url in zip(request.image_style_references, settled, strict=True)
+        reference.model_copy(update={"url": await _settled(reference.url, index, house, caller, base)})
+        for index, reference in enumerate(request.image_style_references)
     ]
     return request.model_copy(update={"image_style_references": references})
 
@@ -29,16 +23,23 @@ async def _settled(url: str, index: int, house: House, caller: Caller, base: str
     try:
         if url[:5].lower() == "data:":
             return await _kept(url, house, caller, base)
+        if await _is_ours(url, house):
+            return url
         if url.startswith(f"{base}/"):
-            await house.blobs.size(file_key(url) or "none")
-        else:
-            await outbound.check(url, house.settings.allow_networks)
+            raise OutboundError(f"{url[:200]!r} is no file of this server: upload it with POST /assets")
+        await outbound.check(url, house.settings.allow_networks)
         return url
-    except NotFound:
-        text = f"{url!r} is no file of this server: upload the picture with POST /assets"
     except (PictureError, OutboundError) as error:
-        text = error.message
-    raise refused(Unprocessable, text, "image_style_references", index, "url")
+        raise refused(Unprocessable, error.message, "image_style_references", index, "url") from error
+
+
+async def _is_ours(url: str, house: House) -> bool:
+    """Whether `url` leads to a file of this server, by whichever of its names."""
+    key = file_key(url)
+    try:
+        return key is not None and await house.blobs.size(key) > 0
+    except NotFound:
+        return False
 
 
 async def _kept(data_uri: str, house: House, caller: Caller, base: str) -> str:

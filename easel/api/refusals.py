@@ -1,5 +1,6 @@
 """How every refusal is told: `{error, message, details}`, with the field, the value and the remedy."""
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,6 @@ from starlette.requests import ClientDisconnect
 
 from easel.errors import BadRequest, HTTPError, Unauthorized, Unavailable, Unprocessable
 
-LONGEST_VALUE = 80
 MOST_TOLD = 10  # things that are wrong with one request
 
 
@@ -52,9 +52,7 @@ def _path(error: Any) -> list[str | int]:
 
 def _text(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"]) or "The body"
-    value = repr(error["input"])
-    if len(value) > LONGEST_VALUE:
-        value = value[:LONGEST_VALUE] + "…"
+    value = reprlib.repr(error["input"])
     match error["type"]:
         case "not_served":
             return str(error["msg"])
