@@ -90,7 +90,7 @@ def test_generate_starts_a_server_when_none_runs(tmp_path: Path) -> None:
 
 def test_interrupting_generate_cancels_the_job(tmp_path: Path) -> None:
     with (
-        serving(tmp_path, EASEL_NULL_STEP_SECONDS="5") as served,
+        serving(tmp_path, EASEL_NULL_STEP_SECONDS="1") as served,
         Client(served.token, served.url) as client,
     ):
         command = [sys.executable, "-m", "easel", "generate", "a fox"]

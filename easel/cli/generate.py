@@ -66,7 +66,7 @@ def generate(
 
 def read_reference(text: str) -> Reference:
     """'a.png:0.6' as file and strength."""
-    match = re.fullmatch(r"(?s)(.+?)(?::(-?\d*\.?\d+))?", text)
+    match = re.fullmatch(r"(?s)(.*?)(?::(-?\d*\.?\d+))?", text)
     assert match, text
     source, strength = match.groups()
     if not is_address(source) and not Path(source).is_file():

@@ -42,6 +42,9 @@ def main() -> None:
     except EaselError as error:
         say(f"easel: {error.message}")
         sys.exit(exit_code(error))
+    except OSError as error:
+        say(f"easel: {error}")
+        sys.exit(1)
 
 
 def exit_code(error: EaselError) -> int:
