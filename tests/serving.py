@@ -26,6 +26,7 @@ class Served:
 def serving(folder: Path, **environment: str) -> Iterator[Served]:
     """`easel serve` on a free port with its data in `folder`, stopped at the end."""
     ready, log = folder / "ready.json", folder / "serve.log"
+    ready.unlink(missing_ok=True)
     environment = {"EASEL_DATA": str(folder / "data"), "EASEL_MODELS": "null"} | environment
     with log.open("w") as output:
         process = subprocess.Popen(

@@ -12,7 +12,7 @@ from easel.store.queue import Entry
 
 LOOK_AGAIN_SECONDS = 0.5  # for leases that have lapsed and entries put off; new ones ring the bell
 AWAY_SECONDS = 1.0
-GRACE_SECONDS = 8.0
+GRACE_SECONDS = 7.0
 
 log = structlog.get_logger()
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from easel.errors import DatabaseFailed
 from easel.store.bell import Bell
 
 MIGRATIONS = 5_283_001  # the advisory lock that lets one process migrate at a time
@@ -48,6 +49,7 @@ class Database:
 
     async def migrate(self) -> None:
         """Bring the tables, and PgQueuer's, to the form that this version needs."""
+        await self._reach()
         async with self._engine.connect() as connection:
             await connection.execute(text(f"SELECT pg_advisory_lock({MIGRATIONS})"))
             await connection.run_sync(_upgrade)
@@ -55,12 +57,23 @@ class Database:
             await _install_queue(await driver_connection(connection))
             await connection.execute(text(f"SELECT pg_advisory_unlock({MIGRATIONS})"))
 
+    async def _reach(self) -> None:
+        try:
+            async with self.read():
+                pass
+        except AWAY as error:
+            raise DatabaseFailed(
+                f"PostgreSQL does not let us in ({error}): start it, or mend EASEL_DATABASE_URL"
+            ) from error
+
 
 async def driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
     """The asyncpg connection under `connection`, in the same transaction."""
-    raw = await connection.get_raw_connection()
-    assert raw.driver_connection is not None
-    return raw.driver_connection
+    driver = (await connection.get_raw_connection()).driver_connection
+    if driver.is_closed():  # lost in the pool; SQLAlchemy notices that at its own statements only
+        await connection.invalidate()
+        driver = (await connection.get_raw_connection()).driver_connection
+    return driver
 
 
 def _upgrade(connection: Connection) -> None:

