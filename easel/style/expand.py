@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from easel.style.vocabulary import CLASHES, COLOURS, SETTINGS, SLOTS, Place
-from easel.style.words import LOOK_BOOKS, PLACE_WORDS, Phrasebook, refusals, singular, split
+from easel.style.vocabulary import CLASHES, COLOURS, SLOTS
+from easel.style.words import looks, refusals, singular, split
 
 Matrix = Any  # cosines, a row for each of the first phrases
 Similarity = Callable[[list[str], list[str]], Matrix]
@@ -16,8 +16,6 @@ COUNTS = {"low": (1, 2), "medium": (3, 4), "high": (len(SLOTS), len(SLOTS))}  # 
 CONTENT = ("composition", "camera", "setting", "light")  # slots that say what is seen, not how it is made
 MOST_BYTES = 1500  # about 500 tokens of the text encoder
 NEAR = 0.62  # cosine from which a clause counts as saying a slot's phrase
-
-PLACE_BOOK = Phrasebook(PLACE_WORDS)
 
 
 def expand(
@@ -57,21 +55,9 @@ def expand(
 
 
 def stated(words: list[str]) -> set[str]:
-    """What the prompt says, as "slot:key"; a slot that it says something against is closed as "slot:none"."""
-    unwanted = refusals(words)
-    facts = set()
-    for slot, book in LOOK_BOOKS.items():
-        refused = book.found(unwanted)
-        facts |= {f"{slot}:{'none' if key in refused else key}" for key in book.found(words)}
-    facts |= {f"setting:{setting(place)}" for place in PLACE_BOOK.found(words)}
-    if any(word in COLOURS for word in words):
-        facts.add("palette:stated")
-    return facts
-
-
-def setting(place: Place) -> str:
-    """The key of SETTINGS that a place belongs to, else its ground."""
-    return next((key for key in SETTINGS if key in place.words), place.ground)
+    """What the prompt says, as "slot:key"."""
+    facts = {f"{slot}:{key}" for slot, key in looks(words)}
+    return facts | ({"palette:stated"} if any(word in COLOURS for word in words) else set())
 
 
 def near(prompt: str, similarity: Similarity | None) -> set[str]:

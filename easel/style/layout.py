@@ -129,11 +129,13 @@ def above(upper: Box, lower: Box, gap: float = GAP) -> Box:
     return Box(lower.parts + upper.at(lower.centre, lower.top - gap).parts)
 
 
-def on(rider: Box, ride: Box, rng: random.Random) -> Box:
-    """The rider on top of the ride, sunk in a little."""
+def on(rider: Box, ride: Box, seat: float, rng: random.Random) -> Box:
+    """The rider on the ride, sunk in a little; `seat` is how far down it sits, 0 on top."""
     rider = rider.scaled(min(1.0, 0.9 * max(ride.width, 0.6 * ride.height) / max(rider.width, rider.height)))
     offset = rng.uniform(-0.12, 0.12) * ride.width
-    return Box(ride.parts + rider.at(ride.centre + offset, ride.top + 0.08 * rider.height).parts)
+    return Box(
+        ride.parts + rider.at(ride.centre + offset, ride.top + seat * ride.height + 0.06 * rider.height).parts
+    )
 
 
 def inside(content: Box, holder: Box) -> Box:
@@ -167,12 +169,17 @@ def worn(wearer: Box, worn: Box, place: tuple[float, float]) -> Box:
     return Box(wearer.parts + worn.at(wearer.centre, bottom).parts)
 
 
-def rows(boxes: Sequence[Box], width: float, height: float, rng: random.Random) -> Box:
-    """The boxes in as many rows as make them largest, the later rows in front."""
+def rows(boxes: Sequence[Box], width: float, height: float, deepest: float, rng: random.Random) -> Box:
+    """The boxes in as many rows as make them largest, the last in front, `deepest` from first to last."""
     arranged = [stacked(boxes, count, width / height, rng) for count in range(1, len(boxes) + 1)]
     scales = [min(width / box.width, height / box.height) for box in arranged]
-    good = [box for box, scale in zip(arranged, scales, strict=True) if scale > 0.88 * max(scales)]
-    return rng.choice(good)
+    fitting = [
+        (box, scale)
+        for box, scale in zip(arranged, scales, strict=True)
+        if box is arranged[0] or scale * (box.height - min(part.height for part in box.parts)) <= deepest
+    ]
+    best = max(scale for _, scale in fitting)
+    return rng.choice([box for box, scale in fitting if scale > 0.93 * best])
 
 
 def stacked(boxes: Sequence[Box], count: int, aspect: float, rng: random.Random) -> Box:
@@ -202,12 +209,12 @@ def pattern(boxes: Sequence[Box], width: float, height: float, rng: random.Rando
     across, down = width / columns, height / lines
     parts: tuple[Part, ...] = ()
     for line in range(lines):
-        shift = 0.25 if line % 2 else -0.25
+        shift = 0.2 if line % 2 else -0.2
         for column in range(columns):
             box = boxes[(line + column) % len(boxes)]
-            box = box.scaled(0.68 * min(across, down) / max(box.width, box.height))
+            box = box.scaled(0.6 * min(across, down) / max(box.width, box.height))
             middle = (line + 0.5) * down
-            x = (column + 0.5 + 0.7 * shift) * across
+            x = (column + 0.5 + shift) * across
             box = box.moved(x - box.centre, middle - (box.top + box.bottom) / 2)
             turn = angle * (-1 if (line + column) % 2 else 1)
             parts += tuple(replace(part, angle=part.angle + turn) for part in box.parts)

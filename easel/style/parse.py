@@ -4,13 +4,14 @@ from dataclasses import dataclass, field, replace
 
 from easel.style.nouns import Meaning, Noun
 from easel.style.vocabulary import MATERIALS, Place
-from easel.style.words import LEXICON, LOOK_BOOKS, STOPS, Phrasebook, refusals, singular, split, word_list
+from easel.style.words import LEXICON, STOPS, Phrasebook, inflected, looks, singular, split, word_list
 
 AIRBORNE = word_list("airborne")
-NOT_VERBS = word_list("not_verbs")
 TILTS: dict[str, float] = LEXICON["tilts"]
+DETERMINERS = frozenset(("a", "an", "the", "his", "her", "its", "their", "my", "your", "our", "some", "this"))
 BACKDROPS = frozenset(("background", "backdrop", "wall", "wallpaper"))
 PLACING = frozenset(("in", "on", "near"))  # relations that make a place of whatever can be one
+CERTAIN = 0.9  # score of a name or a synonym
 SWITCHES = frozenset(("but", "with", "just", "only"))  # end what is refused
 
 
@@ -35,6 +36,7 @@ class Reading:
 
     things: list[Thing] = field(default_factory=list)
     place: Place | None = None
+    season: Place | None = None
     place_colour: str | None = None
     backdrop: str | None = None  # colour of the background, if it is said
     looks: dict[str, str] = field(default_factory=dict)  # slot → the first key named
@@ -55,7 +57,7 @@ class Chunk:
 def parse(prompt: str, book: Phrasebook[Meaning]) -> Reading:
     """Read the prompt from left to right, chunk by chunk."""
     words = split(prompt)
-    reading, chunk = Reading(looks=looks_of(words)), Chunk()
+    reading, chunk = Reading(looks=dict(reversed(looks(words)))), Chunk()
     ignored = ""  # "lead" while a style is described, "refusal" while something is not wanted
     start = 0
     while start < len(words):
@@ -66,6 +68,8 @@ def parse(prompt: str, book: Phrasebook[Meaning]) -> Reading:
             ignored = ""
         elif ignored:
             continue
+        if text in DETERMINERS and chunk.parts:  # "a boy flying | a kite"
+            chunk = closed(chunk, reading, "and")
         move(text, chunk, reading)
         match meaning.kind:
             case "lead" | "refusal":
@@ -86,17 +90,8 @@ def parse(prompt: str, book: Phrasebook[Meaning]) -> Reading:
             reading.backdrop = chunk.colour
             chunk = Chunk()
     closed(chunk, reading, "and")
+    reading.place = reading.place or reading.season
     return reading
-
-
-def looks_of(words: list[str]) -> dict[str, str]:
-    """The first key that is named, and not refused, of every slot."""
-    unwanted, found = refusals(words), {}
-    for slot, book in LOOK_BOOKS.items():
-        keys = [key for key in book.found(words) if key not in book.found(unwanted)]
-        if keys:
-            found[slot] = keys[0]
-    return found
 
 
 def guess(word: str) -> Meaning:
@@ -105,11 +100,9 @@ def guess(word: str) -> Meaning:
         return Meaning("stop")
     if len(word) < 3 or word.isdigit():
         return Meaning("filler")
-    if word not in NOT_VERBS and len(word) > 4:
-        if word.endswith("ing"):
-            return Meaning("verb")
-        if word.endswith(("ly", "ed", "ish", "ous", "ful", "less", "ive", "able", "esque")):
-            return Meaning("filler")
+    ending = inflected(word)
+    if ending:
+        return Meaning(ending)
     return Meaning("noun", Noun(score=0.0))
 
 
@@ -133,12 +126,18 @@ def closed(chunk: Chunk, reading: Reading, relation: str) -> Chunk:
     text, noun = head(chunk)
     stuffs = [MATERIALS[word] for word, _ in chunk.parts if word in MATERIALS and word != text]
     colour = chunk.colour or (stuffs[0] if stuffs else None)
-    if noun.place and (not noun.drawings or chunk.relation in PLACING):
-        if reading.place is None:
-            reading.place, reading.place_colour = noun.place, colour
+    for _, part in chunk.parts:
+        if part.place and not part.drawings and part is not noun:  # "a desert fox"
+            happens(reading, part.place, None)
+    if chunk.relation == "made" and reading.things and (text in MATERIALS or not noun.drawings):
+        reading.things[-1] = replace(reading.things[-1], colour=MATERIALS.get(text))
+    elif noun.place and (not noun.drawings or chunk.relation in PLACING):
+        happens(reading, noun.place, colour)
     else:
-        places = [part.place for _, part in chunk.parts if part.place and not part.drawings]
-        reading.place = reading.place or (places[0] if places else None)
+        others = [part for _, part in chunk.parts if part.alive and part is not noun]
+        if noun.alive and others and others[-1].score >= CERTAIN:  # "an astronaut cat"
+            reading.things.append(Thing(text, others[-1].drawings, others[-1].score, relation=chunk.relation))
+            chunk.relation = "and"
         known = [word for word, part in chunk.parts if part.drawings or part.score == 0]
         reading.things.append(
             Thing(
@@ -156,7 +155,19 @@ def closed(chunk: Chunk, reading: Reading, relation: str) -> Chunk:
     return Chunk(relation)
 
 
+def happens(reading: Reading, place: Place, colour: str | None) -> None:
+    """Put the scene there, unless it is somewhere already; a season only lends its colours."""
+    if place.season:
+        reading.season = reading.season or place
+    elif reading.place is None:
+        reading.place, reading.place_colour = place, colour
+
+
 def head(chunk: Chunk) -> tuple[str, Noun]:
     """What the chunk is about: the last of its surest nouns."""
-    sure = max((noun.score >= 0.9, noun.score > 0) for _, noun in chunk.parts)
-    return [(text, noun) for text, noun in chunk.parts if (noun.score >= 0.9, noun.score > 0) == sure][-1]
+
+    def sure(noun: Noun) -> tuple[bool, bool]:
+        return noun.score >= CERTAIN and bool(noun.drawings or noun.place), noun.score > 0
+
+    surest = max(sure(noun) for _, noun in chunk.parts)
+    return [(text, noun) for text, noun in chunk.parts if sure(noun) == surest][-1]

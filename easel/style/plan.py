@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from easel.style.arrange import FEET, SKY, arrange
+from easel.style.arrange import FEET, SIZES, SKY, arrange
 from easel.style.colours import DARK, colours, mix
 from easel.style.nouns import drawable, phrasebook
-from easel.style.parse import Reading, Thing, parse
+from easel.style.parse import CERTAIN, Reading, Thing, parse
 from easel.style.scene import Ground, Library, Scene
-from easel.style.vocabulary import PALETTE_COLOURS, PLACES, TECHNIQUES
-from easel.style.words import singular, split, word_list
+from easel.style.vocabulary import PLACES, SLOTS
+from easel.style.words import Phrasebook, inverted, lexicon, singular, split, word_list
 
 Nearest = Callable[
     [list[str]], list[list[tuple[str, float]]]
@@ -21,11 +21,14 @@ Nearest = Callable[
 
 MOST_THINGS = 5
 MOST_COPIES = 6
-SURE = 0.55  # cosine from which an unknown word is drawn beside known ones
+SURE = 0.6  # cosine from which an unknown word is drawn beside known ones
 PARTS = word_list("parts")
+NOCTURNAL = word_list("nocturnal")
 WATERY = word_list("watery")
+ALWAYS_MANY = word_list("always_many")
 ALWAYS_ONE = word_list("always_one")
 ANYTHING = word_list("anything")
+IDEAS = Phrasebook((word, (word, name)) for word, name in inverted(lexicon("ideas")))
 # Grounds that suit a subject of a group when the prompt names none.
 FREE_GROUNDS = {
     "animals and nature": ("hills", "hills", "flat", "gradient", "stripes", "bokeh"),
@@ -70,18 +73,23 @@ def plan(prompt: str, width: int, height: int, seed: int, library: Library, near
     rng = random.Random(f"{seed} {prompt}")
     reading = parse(prompt, phrasebook(library))
     things = wanted(prompt, reading, library, nearest, rng)
-    ground = chosen_ground(reading, things, library, rng)
+    ground = chosen_ground(reading, things, library, width / height, rng)
     items = arrange(reading, things, ground, library, width / height, rng)
-    looks = reading.looks
     return Plan(
         scene=Scene(width, height, ground, items),
         chosen=tuple(
             Choice(t.phrase, key, library.names[key], t.score) for t in things for key in t.drawings
         ),
-        palette=looks.get("palette") if looks.get("palette") in PALETTE_COLOURS else None,
-        technique=looks.get("medium") if looks.get("medium") in TECHNIQUES else None,
-        light=reading.looks.get("light"),
+        palette=look(reading, "palette"),
+        technique=look(reading, "medium"),
+        light=look(reading, "light"),
     )
+
+
+def look(reading: Reading, slot: str) -> str | None:
+    """The key the prompt names for a slot, if it is one that can be drawn."""
+    key = reading.looks.get(slot)
+    return key if key in SLOTS[slot] else None
 
 
 def wanted(
@@ -89,7 +97,9 @@ def wanted(
 ) -> list[Thing]:
     """What is drawn: each thing with its drawings and how many of it."""
     things = [
-        thing for thing in reading.things if thing.relation == "and" or singular(thing.phrase) not in PARTS
+        thing
+        for thing in reading.things
+        if thing.relation == "and" or singular(thing.phrase.split()[-1]) not in PARTS
     ]
     unknown = [thing.phrase for thing in things if not thing.drawings]
     found = dict(zip(unknown, nearest(unknown), strict=True)) if unknown else {}
@@ -97,9 +107,19 @@ def wanted(
     things = [
         thing if thing.drawings else likened(thing, found[thing.phrase], library, least) for thing in things
     ]
-    things = [thing for thing in things if thing.drawings][:MOST_THINGS]
+    things = distinct([thing for thing in things if thing.drawings])[:MOST_THINGS]
     things = things or stand_ins(prompt, reading, library, nearest, rng)
     return [counted(thing, library, rng) for thing in things]
+
+
+def distinct(things: list[Thing]) -> list[Thing]:
+    """Without guesses at what is drawn already: the spell of a wizard is no second wizard."""
+    return [
+        thing
+        for place, thing in enumerate(things)
+        if thing.score >= CERTAIN
+        or not any(set(thing.drawings) & set(other.drawings) for other in things[:place])
+    ]
 
 
 def likened(thing: Thing, ranked: list[tuple[str, float]], library: Library, least: float) -> Thing:
@@ -117,13 +137,17 @@ def stand_ins(
     prompt: str, reading: Reading, library: Library, nearest: Nearest, rng: random.Random
 ) -> list[Thing]:
     """For a prompt that names nothing: what belongs to its place, else what is most like its words."""
-    keys = {name: key for key, name in library.names.items() if library.kind(key) == "emoji"}
+    keys = {name: key for key, name in reversed(library.names.items())}  # emoji come first
     if reading.place and reading.place.props:
-        props = tuple(keys[name] for name in reading.place.props if name in keys)
-        return [Thing(reading.place.words[0], props, 0.5, count=rng.randint(1, 3))]
-    if any(word.isalpha() for word in split(prompt)):
-        likely = [(key, cosine) for key, cosine in nearest([prompt])[0] if library.groups[key] != "symbols"]
-        thing = likened(Thing(prompt), likely, library, 0.0)
+        return [Thing(reading.place.words[0], (keys[reading.place.props[0]],), 0.5, count=rng.randint(1, 3))]
+    words = split(prompt)
+    ideas = IDEAS.found(words)
+    if ideas:
+        return [Thing(ideas[0][0], (keys[ideas[0][1]],), 0.5)]
+    book = phrasebook(library)
+    strange = " ".join(word for word in words if word.isalpha() and book.at([word], 0) is None)
+    if strange:
+        thing = likened(Thing(strange), nearest([strange])[0], library, 0.0)
         if thing.drawings:
             return [thing]
     return [Thing("", (keys[rng.choice(sorted(ANYTHING))],))]
@@ -132,18 +156,34 @@ def stand_ins(
 def counted(thing: Thing, library: Library, rng: random.Random) -> Thing:
     """The number said, else two or three for a plural, unless the drawing itself shows several."""
     name = split(library.names[thing.drawings[0]])[-1]
-    several = thing.plural and name == singular(name) and thing.phrase not in ALWAYS_ONE
+    several = (
+        (thing.plural or thing.phrase in ALWAYS_MANY)
+        and name == singular(name)
+        and thing.phrase not in ALWAYS_ONE
+    )
     count = max(thing.count, rng.randint(2, 3) if several and thing.count < 2 else 1)
     drawings = thing.drawings if count > 1 else (rng.choice(thing.drawings),)
     return replace(thing, count=min(count, MOST_COPIES), drawings=drawings)
 
 
-def chosen_ground(reading: Reading, things: list[Thing], library: Library, rng: random.Random) -> Ground:
+def chosen_ground(
+    reading: Reading, things: list[Thing], library: Library, aspect: float, rng: random.Random
+) -> Ground:
     """The ground the prompt calls for, or one that suits the subject, in colours that set it off."""
-    light, palette = reading.looks.get("light"), reading.looks.get("palette")
+    light, palette = look(reading, "light"), look(reading, "palette")
+    if (
+        light is None
+        and any("moon" in library.names[thing.drawings[0]] for thing in things)
+        and rng.random() < 0.8
+    ):
+        light = "night"
     kind = ground_kind(reading, things[0], library, light, rng)
+    if not reading.place and aspect < 0.9 and sum(thing.count for thing in things) > 2 and kind in FEET:
+        kind = rng.choice(("flat", "gradient"))  # several things in a tall frame float in rows
     base = reading.place.colours if reading.place else None
-    if base is None and kind in FEET and rng.random() < 0.75:
+    if reading.season and kind in ("hills", "night"):
+        base = reading.season.colours
+    if base is None and kind in FEET and (kind == "night" or rng.random() < 0.75):
         base = rng.choice([place.colours for place in PLACES if place.ground == kind])
     if reading.place_colour and base:
         base = (
@@ -152,7 +192,7 @@ def chosen_ground(reading: Reading, things: list[Thing], library: Library, rng: 
             else (base[0], reading.place_colour, base[2])
         )
     subject = looks_like(things[0], library)
-    chosen = colours(base, palette if palette in PALETTE_COLOURS else None, light, subject, rng)
+    chosen = colours(base, palette, light, subject, rng)
     if reading.backdrop:
         chosen = (reading.backdrop, mix(reading.backdrop, DARK, 0.2), chosen[2])
     return Ground(kind, chosen, seed=rng.randrange(2**31))
@@ -171,10 +211,14 @@ def ground_kind(
         return rng.choice(("night", "night", "gradient", "bokeh"))
     if light == "studio":
         return rng.choice(("gradient", "table", "flat"))
+    if name in NOCTURNAL:
+        return rng.choice(("night", "night", "gradient"))
     if name in WATERY:
         return rng.choice(("water", "water", "gradient", "flat"))
     if name in SKY or subject.airborne:
-        return rng.choice(("gradient", "gradient", "hills", "night"))
+        return rng.choice(("gradient", "gradient", "hills"))
+    if SIZES.get(name, 1.0) < 1 and group == "travel and places":
+        group = "objects"
     return rng.choice(FREE_GROUNDS.get(group, ANY_GROUND))
 
 

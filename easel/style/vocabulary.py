@@ -15,6 +15,8 @@ class Place(NamedTuple):
     words: tuple[str, ...]  # that call for it
     colours: Colours
     props: tuple[str, ...] = ()  # names of drawings that belong there
+    season: bool = False  # lends its colours to another place
+    dense: bool = False  # what belongs there stands all around
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -57,6 +59,8 @@ PLACES: tuple[Place, ...] = tuple(
         listed(place["words"]),
         three_colours(place["colours"]),
         listed(place["props"]) if "props" in place else (),
+        place.get("season", False),
+        place.get("dense", False),
     )
     for place in _DATA["places"]
 )

@@ -6,21 +6,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from easel.style.vocabulary import PLACES, SIGNS, SLOTS, Phrases, listed
+from easel.style.vocabulary import PLACES, SETTINGS, SIGNS, SLOTS, Phrases, Place, listed
 
 T = TypeVar("T")
 
 LEXICON: dict[str, Any] = tomllib.loads(Path(__file__).with_name("lexicon.toml").read_text())
-REFUSALS = frozenset(listed(LEXICON["words"]["refusals"]))
+
+
+def word_list(name: str) -> frozenset[str]:
+    return frozenset(listed(LEXICON["words"][name]))
+
+
+REFUSALS = word_list("refusals")
+NOT_VERBS = word_list("not_verbs")
 PLURALS: dict[str, str] = LEXICON["plurals"]  # irregular ones → the singular
 
 QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|(?<!\w)['\u2018][^'\u2019]{2,}['\u2019](?!\w)")
-WORD = re.compile(r"[^\W_]+|'s\b|[,.;:!?()]")
+WORD = re.compile(r"[^\W_]+|'s\b|[,.;:!?()]|[\u2600-\u27bf\U0001f300-\U0001faff]")
 STOPS = frozenset(",.;:!?()")
 
 
 def split(text: str) -> list[str]:
-    """Lower-case words and punctuation marks, in order; text in quotes is left out."""
+    """Lower-case words, marks and emoji, in order; text in quotes is left out."""
     return WORD.findall(QUOTED.sub(" , ", text).lower().replace("\u2019", "'"))
 
 
@@ -67,14 +74,19 @@ class Phrasebook(Generic[T]):
         return meanings
 
 
+def inflected(word: str) -> str | None:
+    """What the ending makes of a word that is no known noun: "verb", "filler" or nothing."""
+    if word not in NOT_VERBS and len(word) > 4:
+        if word.endswith("ing"):
+            return "verb"
+        if word.endswith(("ly", "ed", "ish", "ous", "ful", "less", "ive", "able", "esque")):
+            return "filler"
+    return None
+
+
 def inverted(table: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
     """key → phrases as (phrase, key)."""
     return [(phrase, key) for key, phrases in table.items() for phrase in phrases]
-
-
-def looks(slot: str) -> list[tuple[str, str]]:
-    """Every phrase that says something of the slot, with the key it stands for."""
-    return inverted(SLOTS[slot]) + inverted(SIGNS.get(slot, {}))
 
 
 def refusals(words: list[str]) -> list[str]:
@@ -95,9 +107,29 @@ def lexicon(table: str) -> Phrases:
     return {key: listed(text) for key, text in LEXICON[table].items()}
 
 
-def word_list(name: str) -> frozenset[str]:
-    return frozenset(listed(LEXICON["words"][name]))
+def setting(place: Place) -> str:
+    """The key of SETTINGS that a place belongs to, else its ground."""
+    return next((key for key in SETTINGS if key in place.words), place.ground)
 
 
-PLACE_WORDS = [(word, place) for place in PLACES for word in place.words]
-LOOK_BOOKS = {slot: Phrasebook(looks(slot)) for slot in SLOTS}
+def looks_book() -> Phrasebook[list[tuple[str, str]]]:
+    """All phrases that say something of a slot, with the slots and keys they mean."""
+    meant: dict[str, list[tuple[str, str]]] = {}
+    for table in (SLOTS, SIGNS):
+        for slot, phrases in table.items():
+            for phrase, key in inverted(phrases):
+                meant.setdefault(phrase, []).append((slot, key))
+    for place in PLACES:
+        for word in place.words:
+            meant.setdefault(word, []).append(("setting", setting(place)))
+    return Phrasebook(meant.items())
+
+
+LOOKS = looks_book()
+
+
+def looks(words: list[str]) -> list[tuple[str, str]]:
+    """What the words say, as (slot, key) in their order; "none" is the key of what they refuse."""
+    refused = [look for meant in LOOKS.found(refusals(words)) for look in meant]
+    said = [look for meant in LOOKS.found(words) for look in meant]
+    return [(slot, "none") if (slot, key) in refused else (slot, key) for slot, key in said]
