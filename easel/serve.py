@@ -8,8 +8,8 @@ import signal
 import socket
 import sys
 import time
-import urllib.error
-import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import structlog
@@ -34,16 +34,19 @@ log = structlog.get_logger()
 def serve(settings: Settings, ready_file: Path | None = None) -> None:
     """Run the database, one API process and one worker until SIGTERM; start again what dies."""
     log_to_stderr()
-    embedded = None if settings.database_url else Embedded(settings.data)
-    url = settings.database_url or (embedded.start() if embedded else "")
+    if settings.database_url:
+        return _serve(settings, None, ready_file)
+    embedded = Embedded(settings.data)
+    url = embedded.start()
     try:
-        with listen(settings) as listener:
-            asyncio.run(
-                _serve(settings.model_copy(update={"database_url": url}), embedded, listener, ready_file)
-            )
+        _serve(settings.model_copy(update={"database_url": url}), embedded, ready_file)
     finally:
-        if embedded:
-            embedded.stop()
+        embedded.stop()
+
+
+def _serve(settings: Settings, embedded: Embedded | None, ready_file: Path | None) -> None:
+    with listen(settings) as listener:
+        asyncio.run(_supervise(settings, embedded, listener, ready_file))
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -61,15 +64,16 @@ def listen(settings: Settings) -> socket.socket:
             time.sleep(0.1)
 
 
-async def _serve(
+async def _supervise(
     settings: Settings, embedded: Embedded | None, listener: socket.socket, ready_file: Path | None
 ) -> None:
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
     host, port = listener.getsockname()[:2]
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-    token, first = await _prepare(settings)
+    host = "127.0.0.1" if host == "0.0.0.0" else host
+    async with open_database(settings) as database:
+        welcome = await _prepare(database, settings.data, f"http://{host}:{port}")
     handed_down = {"supervisor": os.getpid(), "listening_socket": listener.fileno(), "port": port}
     environment = {**os.environ, **settings.model_copy(update=handed_down).environment()}
     server_file = settings.data / "server.json"
@@ -78,28 +82,40 @@ async def _serve(
         tasks.create_task(keep_running("work", environment, stopping))
         if embedded:
             tasks.create_task(_keep_database(embedded, stopping))
-        if await asyncio.to_thread(answers, url, stopping):
-            await _announce(settings, url, token if first else None)
-            _write_private(server_file, json.dumps({"url": url, "token": token, "pid": os.getpid()}))
+        if await asyncio.to_thread(answers, host, port, stopping):
+            print(welcome.text, flush=True)
+            _write_private(server_file, json.dumps({**welcome.access, "pid": os.getpid()}))
             if ready_file:
-                _write_private(ready_file, json.dumps({"url": url, "token": token}))
+                _write_private(ready_file, json.dumps(welcome.access))
         await stopping.wait()
         server_file.unlink(missing_ok=True)
 
 
-async def _prepare(settings: Settings) -> tuple[str, bool]:
-    """Tables, and this machine's token; whether it was made just now."""
-    database = Database(settings.database_url or "")
-    await database.migrate()
-    file = settings.data / "token"
-    settings.data.mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True)
+class Welcome:
+    """What those who come to the server need: for people, and for programs of this machine."""
+
+    text: str
+    access: dict[str, str]  # url, token
+
+
+async def _prepare(database: Database, data: Path, url: str) -> Welcome:
+    """This machine's token, which is shown when it is new and kept for the commands of this machine."""
+    file = data / "token"
+    lines = [f"easel serves at {url}"]
     token = file.read_text().strip() if file.exists() else ""
-    first = await tokens.caller(database, token) is None
-    if first:
-        token = await tokens.create(database, "first")
+    bearer = f"$(cat '{file}')"
+    if await tokens.caller(database, token) is None:
+        token = bearer = await tokens.create(database, "first")
+        file.parent.mkdir(parents=True, exist_ok=True)
         _write_private(file, token)
-    await database.close()
-    return token, first
+        secret, *_ = await workspaces.webhook_secrets(database, await workspaces.default(database))
+        lines += [f"Token, shown this once: {token}", f"Webhooks are signed with {secret}"]
+    lines.append(
+        f'Try: curl -s {url}/generate/image/krea/krea-2/medium -H "Authorization: Bearer {bearer}"'
+        " -H 'Content-Type: application/json' -d '{\"prompt\": \"a fox in the snow\"}'"
+    )
+    return Welcome("\n".join(lines), {"url": url, "token": token})
 
 
 async def keep_running(
@@ -141,36 +157,23 @@ async def _keep_database(embedded: Embedded, stopping: asyncio.Event) -> None:
         await asyncio.sleep(WATCH_SECONDS)
 
 
-def answers(url: str, stopping: asyncio.Event) -> bool:
+def answers(host: str, port: int, stopping: asyncio.Event) -> bool:
     """Wait until the API answers; False when the stop came first."""
     deadline = time.monotonic() + START_SECONDS
     while not stopping.is_set():
+        connection = HTTPConnection(host, port, timeout=5)
         try:
-            urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
+            connection.request("GET", "/healthz")
+            connection.getresponse()
             return True
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             if time.monotonic() > deadline:
                 raise Unavailable(
                     f"The API did not answer within {START_SECONDS:g} seconds: {error}"
                 ) from None
+        finally:
+            connection.close()
     return False
-
-
-async def _announce(settings: Settings, url: str, token: str | None) -> None:
-    """Say, once everything is there, how to use it; the token only when it is new."""
-    print(f"easel serves at {url}")
-    bearer = token or f"$(cat '{settings.data / 'token'}')"
-    if token:
-        database = Database(settings.database_url or "")
-        secret, *_ = await workspaces.webhook_secrets(database, await workspaces.default(database))
-        await database.close()
-        print(f"Token, shown this once: {token}")
-        print(f"Webhooks are signed with {secret}")
-    print(
-        f'Try: curl -s {url}/generate/image/krea/krea-2/medium -H "Authorization: Bearer {bearer}"'
-        " -H 'Content-Type: application/json' -d '{\"prompt\": \"a fox in the snow\"}'",
-        flush=True,
-    )
 
 
 def _write_private(file: Path, content: str) -> None:

@@ -2,34 +2,27 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any
 from uuid import UUID
 
 import pytest
+from at_work import painted, working
 from conftest import opened
 from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from easel.engine.null import NullPainter
-from easel.errors import CheckpointError
 from easel.jobs import deliver
-from easel.jobs.worker import Worker
-from easel.schema.generation import GenerationRequest
-from easel.schema.jobs import Job
-from easel.schema.painting import Painter
-from easel.settings import Settings
 from easel.signing import new_webhook_secret, signed_headers
-from easel.store import events, jobs, workers, workspaces
+from easel.store import workspaces
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 
-BASE = "http://easel.test"
 LOCAL = {"allow_networks": ["127.0.0.0/8"]}
 
 
@@ -66,31 +59,6 @@ def receiving(*statuses: int) -> Iterator[Receiver]:
         yield receiver
         receiver.shutdown()
         thread.join()
-
-
-@asynccontextmanager
-async def working(
-    database: Database, blobs: Blobs, painter: Painter | None = None, **given: Any
-) -> AsyncIterator[None]:
-    def load() -> Painter:
-        if painter is None:
-            raise CheckpointError("The folder '/nowhere' holds no checkpoint")
-        return painter
-
-    worker = Worker(database, blobs, Settings(models="null", **given), load)
-    running = asyncio.create_task(worker.run())
-    yield
-    worker.stop()
-    await running
-
-
-async def painted(database: Database, webhook_url: str | None = None) -> Job:
-    workspace = await workspaces.default(database)
-    request = GenerationRequest(prompt="a fox")
-    job = await jobs.submit(database, workspace, "medium", request, base_url=BASE, webhook_url=webhook_url)
-    async for _ in events.follow(database, job.job_id):
-        pass
-    return await jobs.get(database, workspace, job.job_id, BASE)
 
 
 async def delivery(database: Database, attempts: int) -> Any:
@@ -179,39 +147,3 @@ def test_a_message_is_signed_with_each_secret_during_a_rotation() -> None:
     old, new = new_webhook_secret(), new_webhook_secret()
     headers = signed_headers([old, new], str(UUID(int=1)), "{}")
     assert Webhook(old).verify("{}", headers) == Webhook(new).verify("{}", headers) == {}
-
-
-def test_a_worker_without_a_checkpoint_keeps_running_and_fails_jobs_with_the_reason(
-    database_url: str, blobs: Blobs
-) -> None:
-    async def story() -> None:
-        async with opened(database_url) as database, working(database, blobs):
-            failed = await painted(database)
-            assert failed.error is not None
-            assert failed.error.code == "engine_error"
-            assert "'/nowhere' holds no checkpoint" in failed.error.message
-            (worker,) = await workers.alive(database)
-            assert (worker.state, worker.error) == ("failed", "The folder '/nowhere' holds no checkpoint")
-
-    asyncio.run(story())
-
-
-def test_the_same_seed_gives_the_same_bytes_with_the_recipe_inside(
-    database_url: str, tmp_path: Path, blobs: Blobs
-) -> None:
-    async def story() -> None:
-        async with opened(database_url) as database, working(database, blobs, NullPainter()):
-            workspace = await workspaces.default(database)
-            request = GenerationRequest(prompt="a fox", seed=7)
-            pictures = []
-            for _ in range(2):
-                job = await jobs.submit(database, workspace, "medium-turbo", request, base_url=BASE)
-                async for _ in events.follow(database, job.job_id):
-                    pass
-                done = await jobs.get(database, workspace, job.job_id, BASE)
-                assert done.result is not None
-                pictures.append(await blobs.get(done.result.urls[0].rpartition("/")[2]))
-            assert pictures[0] == pictures[1]
-            assert b'"seed": 7' in pictures[0]
-
-    asyncio.run(story())

@@ -210,7 +210,9 @@ async def complete(
 
 async def fail(database: Database, claim: Claim, entry: Entry, *, code: str, message: str) -> bool:
     """End a job with the reason why there is no picture; False when it is no longer ours."""
-    return await _finish(database, claim, entry, status="failed", error_code=code, error_message=message)
+    return await _finish(
+        database, claim, entry, status="failed", error_code=code, error_message=message.replace("\x00", "")
+    )
 
 
 async def _finish(database: Database, claim: Claim, entry: Entry, **values: Any) -> bool:

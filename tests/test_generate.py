@@ -1,0 +1,63 @@
+"""From a claimed job to a kept picture. Alone: python -m pytest tests/test_generate.py"""
+
+import asyncio
+
+from at_work import painted, working
+from conftest import opened
+
+from easel.engine.null import NullPainter
+from easel.store import events, workers
+from easel.store.blobs import Blobs
+
+
+def test_a_worker_without_a_checkpoint_keeps_running_and_fails_jobs_with_the_reason(
+    database_url: str, blobs: Blobs
+) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database, working(database, blobs):
+            failed = await painted(database)
+            assert failed.error is not None
+            assert failed.error.code == "engine_error"
+            assert "'/nowhere' holds no checkpoint" in failed.error.message
+            (worker,) = await workers.alive(database)
+            assert (worker.state, worker.error) == ("failed", "The folder '/nowhere' holds no checkpoint")
+
+    asyncio.run(story())
+
+
+def test_the_same_seed_gives_the_same_bytes_with_the_recipe_inside(database_url: str, blobs: Blobs) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database, working(database, blobs, NullPainter()):
+            pictures = []
+            for _ in range(2):
+                job = await painted(database, seed=7)
+                assert job.result is not None
+                pictures.append(await blobs.get(job.result.urls[0].rpartition("/")[2]))
+            assert pictures[0] == pictures[1]
+            assert b'"seed": 7' in pictures[0]
+
+    asyncio.run(story())
+
+
+def test_each_step_is_told_with_a_preview(database_url: str, blobs: Blobs) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database, working(database, blobs, NullPainter()):
+            job = await painted(database)
+            *steps, end = await events.since(database, job.job_id, 0)
+            assert [step.data["step"] for step in steps] == [1, 2, 3, 4, 5, 6, 7, 8]
+            assert all(step.data["preview"].startswith("data:image/jpeg;base64,") for step in steps)
+            assert end.kind == "completed"
+
+    asyncio.run(story())
+
+
+def test_a_reference_is_read_from_our_own_files_without_the_network(database_url: str, blobs: Blobs) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database, working(database, blobs, NullPainter()):
+            first = await painted(database)
+            assert first.result is not None
+            reference = {"url": first.result.urls[0], "strength": 0.6}
+            second = await painted(database, image_style_references=[reference])
+            assert second.status == "completed"
+
+    asyncio.run(story())
