@@ -1,7 +1,7 @@
 # What one does with easel, a verb each. `make` alone lists them.
 #
 # Without a GPU, PyTorch's CPU build spares gigabytes where no local wheel is at hand:
-#   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#   make setup TORCH_INDEX=the-index-of-cpu-builds-that-pytorch.org-names
 
 PYTHON ?= python3
 TORCH_INDEX ?=

@@ -2,14 +2,16 @@
 
 python bench/nano_quality.py ARTWORK [--json] [--scale 1.0]
 
-Two classifiers are trained here on real renders: one names the thing (of NOUNS), one the technique and the hand. Styles asked
-for are parameter combinations that no training picture had; content and style meet in pairs that were never rendered for training.
+Two classifiers are trained here on real renders: one names the thing (of NOUNS), one the technique and the
+hand. Styles asked for are parameter combinations that no training picture had; content and style meet in
+pairs that were never rendered for training.
 """
 
 import argparse
 import json
 import random
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ class Net(nn.Module):
         super().__init__()
         widths = (3, 32, 64, 128, 192)
         layers = []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in pairwise(widths):
             layers += [nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU()]
             layers += [nn.Conv2d(b, b, 3, 1, 1, groups=b // 8), nn.BatchNorm2d(b), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d((2, 2)), nn.Flatten())
@@ -96,7 +98,9 @@ def fit(net: Net, batches, steps: int) -> Net:
     net.train()
     for _ in range(steps):
         x, labels = batches()
-        loss = sum(F.cross_entropy(y, label, ignore_index=-1) for y, label in zip(net(x), labels, strict=True))
+        loss = sum(
+            F.cross_entropy(y, label, ignore_index=-1) for y, label in zip(net(x), labels, strict=True)
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -145,7 +149,9 @@ def style_classifier(artwork: Artwork, painter: NanoPainter) -> tuple[Net, float
     rng = random.Random(12)
 
     def sheet(style: Style) -> Tensor:
-        return style_view(as_picture(hero(rng.choice(artwork.emoji), style, artwork, rng, 512), 1024), painter)
+        return style_view(
+            as_picture(hero(rng.choice(artwork.emoji), style, artwork, rng, 512), 1024), painter
+        )
 
     styles = [sample_style(rng.randrange(STYLES)) for _ in range(2200)]
     x = torch.stack([(sheet(style).clamp(0, 1) * 255).byte() for style in styles])
@@ -153,7 +159,9 @@ def style_classifier(artwork: Artwork, painter: NanoPainter) -> tuple[Net, float
 
     def batch():
         pick = torch.randint(0, len(x), (48,))
-        return (x[pick].float() / 255).flip(-1) if random.random() < 0.5 else x[pick].float() / 255, list(y[pick].T)
+        return (x[pick].float() / 255).flip(-1) if random.random() < 0.5 else x[pick].float() / 255, list(
+            y[pick].T
+        )
 
     net = fit(Net(len(TECHNIQUES), len(HANDS)), batch, 900)
     tests = [sample_style(STYLES + 5000 + i) for i in range(250)]
@@ -221,12 +229,22 @@ class Bench:
             technique, hand = self.style(torch.stack([style_view(p, self.painter) for p in pictures]))
         return technique, hand
 
-    def row(self, measure: str, value: float, goal: float, oracle=None, chance=None, below: bool = False) -> None:
+    def row(
+        self, measure: str, value: float, goal: float, oracle=None, chance=None, below: bool = False
+    ) -> None:
         met = value <= goal if below else value >= goal
         self.rows.append(
-            {"measure": measure, "value": value, "oracle": oracle, "chance": chance, "goal": goal, "met": bool(met)}
+            {
+                "measure": measure,
+                "value": value,
+                "oracle": oracle,
+                "chance": chance,
+                "goal": goal,
+                "met": bool(met),
+            }
         )
-        print(f"{measure:58} {value:7.3f}  oracle {oracle}  chance {chance}  goal {'≤' if below else '≥'} {goal}", flush=True)
+        wanted = f"{'≤' if below else '≥'} {goal}"
+        print(f"{measure:58} {value:7.3f}  oracle {oracle}  chance {chance}  goal {wanted}", flush=True)
 
 
 def measure_content(bench: Bench) -> None:
@@ -248,7 +266,13 @@ def measure_references(bench: Bench) -> None:
     truth = torch.tensor([bench.keys.index(key) for key in keys])
     leaked = torch.tensor([bench.keys.index(key) for _, _, key in references])
     right = (named == truth).float().mean().item()
-    bench.row("content with a reference, ÷ oracle", right / bench.content_oracle, 0.3, bench.content_oracle, 1 / NOUNS)
+    bench.row(
+        "content with a reference, ÷ oracle",
+        right / bench.content_oracle,
+        0.3,
+        bench.content_oracle,
+        1 / NOUNS,
+    )
     different = truth != leaked
     leak = (named == leaked)[different].float().mean().item() * NOUNS
     bench.row("leakage: classed as the reference's thing, × chance", leak, 3, None, 1.0, below=True)
@@ -259,10 +283,18 @@ def measure_references(bench: Bench) -> None:
     bench.row("technique follows the reference, ÷ oracle", follows / oracle, 0.3, oracle, 1 / len(TECHNIQUES))
     shown = labels[:, 1] >= 0
     follows = (hand.argmax(1) == labels[:, 1])[shown].float().mean().item()
-    bench.row("hand follows the reference, ÷ oracle", follows / bench.hand_oracle, 0.3, bench.hand_oracle, 1 / len(HANDS))
+    bench.row(
+        "hand follows the reference, ÷ oracle",
+        follows / bench.hand_oracle,
+        0.3,
+        bench.hand_oracle,
+        1 / len(HANDS),
+    )
     with_it = sum(apart(s, r[0]) for s, r in zip(styled, references, strict=True))
     without = sum(apart(p, r[0]) for p, r in zip(plain, references, strict=True))
-    bench.row("palette: Lab distance to the reference ÷ without it", with_it / without, 0.6, None, 1.0, below=True)
+    bench.row(
+        "palette: Lab distance to the reference ÷ without it", with_it / without, 0.6, None, 1.0, below=True
+    )
 
 
 def measure_strength(bench: Bench) -> None:
@@ -319,7 +351,9 @@ def measure_speed(bench: Bench) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("artwork", type=Path)
     parser.add_argument("--checkpoint", type=Path, default=SHIPPED)
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of pictures")
@@ -328,7 +362,14 @@ def main() -> None:
     torch.manual_seed(0)
     artwork = Artwork(args.artwork, Library(SHIPPED / "drawings.zip"))
     bench = Bench(artwork, NanoPainter.load(args.checkpoint), args.scale)
-    measures = (measure_content, measure_references, measure_strength, measure_blend, measure_seeds, measure_speed)
+    measures = (
+        measure_content,
+        measure_references,
+        measure_strength,
+        measure_blend,
+        measure_seeds,
+        measure_speed,
+    )
     for measure in measures:
         measure(bench)
     if args.json:

@@ -1,8 +1,14 @@
-"""python -m pytest tests/test_sampler.py — our loop on Krea 2's transformer, beside diffusers' own pipeline."""
+"""python -m pytest tests/test_sampler.py — our loop on Krea 2's transformer, beside diffusers' own
+pipeline."""
 
 import pytest
 import torch
-from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, Krea2Pipeline, Krea2Transformer2DModel
+from diffusers import (
+    AutoencoderKLQwenImage,
+    FlowMatchEulerDiscreteScheduler,
+    Krea2Pipeline,
+    Krea2Transformer2DModel,
+)
 
 from easel.engine.sampler import sample
 from easel.model import flow, latents
@@ -33,7 +39,9 @@ def transformer():
 
 @pytest.fixture(scope="module")
 def pipeline(transformer):
-    vae = AutoencoderKLQwenImage(base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], latents_mean=[0.0] * 4, latents_std=[1.0] * 4)
+    vae = AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], latents_mean=[0.0] * 4, latents_std=[1.0] * 4
+    )
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, max_image_seq_len=6400)
     made = Krea2Pipeline(scheduler, vae, None, None, transformer)
     made.set_progress_bar_config(disable=True)
@@ -112,9 +120,13 @@ def test_the_strengths_of_references_are_shares_of_attention(transformer):
 
 def test_references_can_come_in_any_order_but_for_their_frames(transformer):
     x, t, text = torch.randn(1, 16, 16), torch.tensor([0.6]), fuse_text(transformer, prompt())
-    read = read_references(transformer, [torch.randn(1, 16, 4, 4), torch.randn(1, 16, 2, 6)], torch.tensor([[1.0, 0.4]]))
+    read = read_references(
+        transformer, [torch.randn(1, 16, 4, 4), torch.randn(1, 16, 2, 6)], torch.tensor([[1.0, 0.4]])
+    )
     order = torch.randperm(read.bias.shape[1])
-    mixed = References(tuple(k[:, order] for k in read.keys), tuple(v[:, order] for v in read.values), read.bias[:, order])
+    mixed = References(
+        tuple(k[:, order] for k in read.keys), tuple(v[:, order] for v in read.values), read.bias[:, order]
+    )
     one = velocity(transformer, x, t, text, grid(4, 4), read)
     assert torch.allclose(one, velocity(transformer, x, t, text, grid(4, 4), mixed), atol=1e-5)
 

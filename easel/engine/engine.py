@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from PIL import Image
@@ -70,7 +71,7 @@ class Engine:
         picture = latents.to_picture(self._decode(latents.unpack(tokens, rows, 1)))
         ends = (begun, read, sampled, time.perf_counter())
         self.seconds = {
-            part: b - a for part, a, b in zip(("read", "sample", "decode"), ends, ends[1:], strict=False)
+            part: b - a for part, (a, b) in zip(("read", "sample", "decode"), pairwise(ends), strict=True)
         }
         return picture
 

@@ -1,6 +1,7 @@
 """The Euler loop on the flow: noise to a picture's latents, step by step."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from diffusers import Krea2Transformer2DModel
@@ -25,9 +26,11 @@ def sample(
     guidance: float = 0.0,
     on_step: OnStep = lambda step, tokens: None,
 ) -> Tensor:
-    """Follow the flow from `noise` (1, N, C) along `times` (steps + 1,) from 1 to 0; gives the clean tokens (1, N, C).
+    """Follow the flow from `noise` (1, N, C) along `times` (steps + 1,) from 1 to 0; gives the clean tokens
+    (1, N, C).
 
-    `text` and `negative` come from `fuse_text`. A `sketch` (1, N, C) rides along as further channels. `references` pull;
+    `text` and `negative` come from `fuse_text`. A `sketch` (1, N, C) rides along as further channels.
+    `references` pull;
     from what `away` alone would do, the step moves off by as much. Guidance follows Krea's convention,
     v = cond + guidance * (cond - uncond), and is off at 0. What `on_step` raises ends the sampling.
     """
@@ -39,7 +42,7 @@ def sample(
         return velocity(transformer, seen, t, text, positions, references)[..., :channels].float()
 
     x = noise
-    for i, (t, after) in enumerate(zip(times, times[1:], strict=False)):
+    for i, (t, after) in enumerate(pairwise(times)):
         at = t.expand(len(x))
         v = flow(x, at, text, references)
         if away is not None:

@@ -1,4 +1,5 @@
-"""Flow-matching arithmetic shared by sampler and trainer: t runs from 1 (noise) to 0 (picture), v = noise - picture."""
+"""Flow-matching arithmetic shared by sampler and trainer: t runs from 1 (noise) to 0 (picture), v = noise -
+picture."""
 
 import math
 
@@ -17,7 +18,8 @@ def shift_of(tokens: int) -> float:
 
 
 def timesteps(steps: int, mu: float) -> Tensor:
-    """`steps` + 1 times from 1 to 0 under the exponential shift of Esser et al. 2024 (arXiv 2403.03206), eq. 23."""
+    """`steps` + 1 times from 1 to 0 under the exponential shift of Esser et al. 2024 (arXiv 2403.03206), eq.
+    23."""
     t = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
     shifted = math.exp(mu) / (math.exp(mu) + (1 / t - 1))
     return torch.cat([shifted, shifted.new_zeros(1)]).float()

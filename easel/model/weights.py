@@ -1,4 +1,5 @@
-"""Weights at rest: matrices and convolutions as int8 with a scale a row, everything else in half precision, in safetensors."""
+"""Weights at rest: matrices and convolutions as int8 with a scale a row, everything else in half precision,
+in safetensors."""
 
 from pathlib import Path
 

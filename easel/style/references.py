@@ -1,4 +1,5 @@
-"""Reference pictures to what the nano model is shown of them: the whole, small, and its most textured part, full size."""
+"""Reference pictures to what the nano model is shown of them: the whole, small, and its most textured part,
+full size."""
 
 import numpy as np
 from PIL import Image

@@ -1,4 +1,5 @@
-"""A scene: what stands where, on which ground. The planner writes one, the nano model paints over its drawing."""
+"""A scene: what stands where, on which ground. The planner writes one, the nano model paints over its
+drawing."""
 
 import io
 import json
@@ -89,7 +90,7 @@ def trim(picture: Image.Image, size: int) -> np.ndarray:
 
 
 def rgb(colour: str) -> np.ndarray:
-    """"#rrggbb" to three floats in 0..1."""
+    """ "#rrggbb" to three floats in 0..1."""
     return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float32) / 255
 
 
@@ -140,7 +141,12 @@ def stamp(canvas: np.ndarray, cover: np.ndarray, shape: np.ndarray, item: Item) 
     """Lay the shape over the canvas, centred where the item says, clipped at the frame."""
     height, width = cover.shape
     top, left = round(item.y * height - shape.shape[0] / 2), round(item.x * width - shape.shape[1] / 2)
-    y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top + len(shape), height), min(left + shape.shape[1], width)
+    y0, x0, y1, x1 = (
+        max(top, 0),
+        max(left, 0),
+        min(top + len(shape), height),
+        min(left + shape.shape[1], width),
+    )
     if y0 >= y1 or x0 >= x1:
         return
     part = shape[y0 - top : y1 - top, x0 - left : x1 - left]
@@ -153,15 +159,20 @@ def draw_ground(ground: Ground, width: int, height: int) -> np.ndarray:
     """The ground alone, (H, W, 3) float32 in 0..1."""
     shapes = _GROUNDS[ground.kind](ground.colours, random.Random(ground.seed), width / height)
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" preserveAspectRatio="none" '
-        f'viewBox="0 0 {1000 * width / height:.1f} 1000">{shapes}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'preserveAspectRatio="none" viewBox="0 0 {1000 * width / height:.1f} 1000">{shapes}</svg>'
     )
     picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=width, height=height))))
     return np.asarray(picture.convert("RGB").resize((width, height)), dtype=np.float32) / 255
 
 
+def _rect(x: float, y: float, width: float, height: float, colour: str) -> str:
+    return f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" fill="{colour}"/>'
+
+
 def _box(colour: str, top: float = 0, height: float = 1000) -> str:
-    return f'<rect x="-10" y="{top:.0f}" width="4000" height="{height:.0f}" fill="{colour}"/>'
+    """A band across the whole picture."""
+    return _rect(-10, top, 4000, height, colour)
 
 
 def _fade(upper: str, lower: str, end: float = 1000) -> str:
@@ -178,7 +189,9 @@ def _mix(one: str, other: str, amount: float) -> str:
 def _hill(colour: str, top: float, swing: float, rng: random.Random, aspect: float) -> str:
     """A rolling line from left to right at about `top`, filled down to the bottom."""
     phase, waves = rng.uniform(0, 6.3), rng.uniform(0.6, 1.6)
-    points = [(x * aspect * 10, top + swing * math.sin(phase + waves * aspect * x / 16)) for x in range(-2, 103, 3)]
+    points = [
+        (x * aspect * 10, top + swing * math.sin(phase + waves * aspect * x / 16)) for x in range(-2, 103, 3)
+    ]
     line = " ".join(f"{x:.0f},{y:.0f}" for x, y in points)
     return f'<polygon points="-30,1100 {line} {1100 * aspect:.0f},1100" fill="{colour}"/>'
 
@@ -192,14 +205,16 @@ def _gradient(colours, rng, aspect):
 
 
 def _hills(colours, rng, aspect):
-    sky, land, accent = colours
+    sky, land, _ = colours
     horizon = rng.uniform(560, 700)
     far = _hill(_mix(land, sky, 0.45), horizon - rng.uniform(40, 90), rng.uniform(20, 60), rng, aspect)
-    return _fade(sky, _mix(sky, "#ffffff", 0.35)) + far + _hill(land, horizon, rng.uniform(15, 50), rng, aspect)
+    return (
+        _fade(sky, _mix(sky, "#ffffff", 0.35)) + far + _hill(land, horizon, rng.uniform(15, 50), rng, aspect)
+    )
 
 
 def _table(colours, rng, aspect):
-    wall, table, accent = colours
+    wall, table, _ = colours
     edge = rng.uniform(640, 740)
     top = _box(table, edge, 1000) + _box(_mix(table, "#000000", 0.25), edge, 14)
     return _fade(wall, _mix(wall, "#ffffff", 0.2), edge) + top
@@ -208,10 +223,7 @@ def _table(colours, rng, aspect):
 def _stripes(colours, rng, aspect):
     count, angle = rng.randint(5, 10), rng.choice((0, 30, 45, 90, 135))
     step = 2400 / count / 2
-    bars = "".join(
-        f'<rect x="{-1200 + 2 * i * step:.0f}" y="-1200" width="{step:.0f}" height="2400" fill="{colours[1]}"/>'
-        for i in range(count)
-    )
+    bars = "".join(_rect(-1200 + 2 * i * step, -1200, step, 2400, colours[1]) for i in range(count))
     return _box(colours[0]) + f'<g transform="translate({500 * aspect:.0f} 500) rotate({angle})">{bars}</g>'
 
 
@@ -224,21 +236,28 @@ def _spots(colour, rng, aspect, count, small, large, lowest=1000, opacity=(0.15,
 
 
 def _bokeh(colours, rng, aspect):
-    spots = _spots(colours[2], rng, aspect, 12, 30, 110) + _spots("#ffffff", rng, aspect, 8, 20, 80, opacity=(0.1, 0.3))
+    spots = _spots(colours[2], rng, aspect, 12, 30, 110) + _spots(
+        "#ffffff", rng, aspect, 8, 20, 80, opacity=(0.1, 0.3)
+    )
     return _fade(colours[0], colours[1]) + spots
 
 
 def _night(colours, rng, aspect):
     sky, land, accent = colours
     stars = _spots(_mix(accent, "#ffffff", 0.6), rng, aspect, 45, 2, 7, 700, opacity=(0.5, 1))
-    return _fade(sky, _mix(sky, land, 0.5)) + stars + _hill(land, rng.uniform(720, 800), rng.uniform(10, 40), rng, aspect)
+    return (
+        _fade(sky, _mix(sky, land, 0.5))
+        + stars
+        + _hill(land, rng.uniform(720, 800), rng.uniform(10, 40), rng, aspect)
+    )
 
 
 def _water(colours, rng, aspect):
-    sky, sea, accent = colours
+    sky, sea, _ = colours
     horizon = rng.uniform(520, 640)
     bands = "".join(
-        _hill(_mix(sea, "#ffffff", 0.22 - 0.07 * i), horizon + 90 * i + 8, 7, rng, 4 * aspect) for i in range(4)
+        _hill(_mix(sea, "#ffffff", 0.22 - 0.07 * i), horizon + 90 * i + 8, 7, rng, 4 * aspect)
+        for i in range(4)
     )
     return _fade(sky, _mix(sky, "#ffffff", 0.4), horizon) + _box(_mix(sea, "#ffffff", 0.28), horizon) + bands
 
@@ -249,14 +268,18 @@ def _city(colours, rng, aspect):
     while x < 1000 * aspect:
         width, height = rng.uniform(90, 180), rng.uniform(200, 520)
         wall = _mix(_mix(sky, road, rng.uniform(0.35, 0.6)), accent, rng.uniform(0, 0.25))
-        houses += f'<rect x="{x:.0f}" y="{800 - height:.0f}" width="{width:.0f}" height="{height:.0f}" fill="{wall}"/>'
+        houses += _rect(x, 800 - height, width, height, wall)
         pane = _mix(wall, "#ffffff", 0.35)
         for row in range(int(height // 80)):
             for column in range(int(width // 45)):
-                left, top = x + 14 + column * 45, 815 - height + row * 80
-                houses += f'<rect x="{left:.0f}" y="{top:.0f}" width="20" height="34" fill="{pane}"/>'
+                houses += _rect(x + 14 + column * 45, 815 - height + row * 80, 20, 34, pane)
         x += width + rng.uniform(0, 30)
-    return _fade(sky, _mix(sky, "#ffffff", 0.3)) + houses + _box(road, 800) + _box(_mix(road, "#ffffff", 0.2), 800, 16)
+    return (
+        _fade(sky, _mix(sky, "#ffffff", 0.3))
+        + houses
+        + _box(road, 800)
+        + _box(_mix(road, "#ffffff", 0.2), 800, 16)
+    )
 
 
 _GROUNDS = {

@@ -2,8 +2,8 @@
 
 python -m easel.train.data ARTWORK VAE OUT --shards 40   (several processes with other --first share the work)
 
-A shard holds SCENES scenes. Of each it keeps the plain drawing (the sketch) and three styled pictures as latents, the reference sheet
-of each styled picture, its style's number and the words for a caption.
+A shard holds SCENES scenes. Of each it keeps the plain drawing (the sketch) and three styled pictures as
+latents, the reference sheet of each styled picture, its style's number and the words for a caption.
 """
 
 import argparse
@@ -66,7 +66,8 @@ def hexed(colour: Tensor) -> str:
 
 
 COLOURS = {
-    "red": 0, "orange": 28, "yellow": 52, "green": 125, "turquoise": 175, "blue": 220, "purple": 275, "pink": 330
+    "red": 0, "orange": 28, "yellow": 52, "green": 125, "turquoise": 175, "blue": 220, "purple": 275, "pink":
+    330
 }  # fmt: skip
 
 
@@ -171,7 +172,8 @@ def render(
 
 
 def reference_sheet(x: Tensor) -> Tensor:
-    """The sheet that the model is shown of a reference, at half size: (3, H, W) to (3, 2 * DETAIL / 2, DETAIL / 2)."""
+    """The sheet that the model is shown of a reference, at half size: (3, H, W) to (3, 2 * DETAIL / 2, DETAIL
+    / 2)."""
     side = DETAIL // 2
     whole = F.interpolate(x[None], (side, side), mode="area")[0]
     top, left = most_textured(x.mean(0).numpy(), side)

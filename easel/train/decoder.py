@@ -1,4 +1,5 @@
-"""Trains the decoder of the nano autoencoder on full-size pictures; the encoder is the fixed projection. Resumes.
+"""Trains the decoder of the nano autoencoder on full-size pictures; the encoder is the fixed projection.
+Resumes.
 
 python -m easel.train.decoder render ARTWORK PICTURES --count 800
 python -m easel.train.decoder train PICTURES VAE OUT --minutes 30

@@ -1,4 +1,5 @@
-"""Packs the drawings that ship with the nano model: one emoji hand and the silhouettes, with their English names.
+"""Packs the drawings that ship with the nano model: one emoji hand and the silhouettes, with their English
+names.
 
 python -m easel.train.library ARTWORK OUT.zip
 """

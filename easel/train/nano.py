@@ -1,10 +1,12 @@
-"""Trains the nano transformer: paints the sketch of a scene in the style of references or words. Resumes from its own checkpoint.
+"""Trains the nano transformer: paints the sketch of a scene in the style of references or words. Resumes from
+its own checkpoint.
 
 python -m easel.train.nano DATA OUT --minutes 60
 
-A batch is STYLES_AT_ONCE styles, each shown through one reference sheet, times PICTURES crops of other scenes in that style, so that the
-references' keys and values serve several samples. Strength is taught as data: latents are linear in the picture, so the target at
-strength s is the sketch's latents moved by s towards the styled ones, while ln s stands on the reference's logits.
+A batch is STYLES_AT_ONCE styles, each shown through one reference sheet, times PICTURES crops of other scenes
+in that style, so that the references' keys and values serve several samples. Strength is taught as data:
+latents are linear in the picture, so the target at strength s is the sketch's latents moved by s towards the
+styled ones, while ln s stands on the reference's logits.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
+from easel.model import transformer as forward
 from easel.model.flow import noised
 from easel.model.text import TextEncoder
 from easel.model.transformer import References, fuse_text, grid, read_references, velocity
@@ -44,6 +47,7 @@ NANO = {
 }
 PICTURES = 4  # crops that share a reference
 CROP = 16  # tokens a side
+TOKENS = 40  # of a caption
 HANDS = {
     "fluent-3d": "glossy 3D icon",
     "fluent-high-contrast": "black line icon",
@@ -81,7 +85,9 @@ class Pictures:
                 at += size
                 for look, style in enumerate(styles):
                     self.by_style.setdefault(style, []).append((len(self.scenes), look))
-                self.scenes.append(Scene(sketch, styled, torch.from_numpy(shard["sheet"][i]), styles, words[i]))
+                self.scenes.append(
+                    Scene(sketch, styled, torch.from_numpy(shard["sheet"][i]), styles, words[i])
+                )
         self.usable = [style for style, places in self.by_style.items() if len(places) > 1]
 
 
@@ -163,8 +169,10 @@ def loss_of(transformer: Krea2Transformer2DModel, text: TextEncoder, batch: Batc
     t = torch.sigmoid(torch.randn(count) * 1.2 + 0.4)
     noisy = noised(batch.target, noise, t)
     tapped, mask = text.tapped(batch.words)
+    spare = TOKENS - tapped.shape[1]  # a fixed length, so that one compiled graph serves every batch
+    tapped, mask = F.pad(tapped, (0, 0, 0, 0, 0, spare)), F.pad(mask, (0, spare))
     with torch.autocast("cpu", torch.bfloat16):
-        fused = fuse_text(transformer, tapped.clone(), mask)
+        fused = fuse_text(transformer, tapped, mask)
         each = count // len(batch.sheets[0])
         read = read_references(transformer, batch.sheets, torch.ones(len(batch.sheets[0]), len(batch.sheets)))
         bias = batch.strengths.log().repeat_interleave(batch.sheets[0][0, 0].numel(), 1)
@@ -219,6 +227,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     pictures, text = Pictures(args.data), TextEncoder()
     transformer = build(pictures.scenes[0].sketch.shape[0])
+    forward.run_block = torch.compile(forward.run_block, dynamic=False)  # one graph for all blocks
     average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
     optimizers, saved, step = optimisers(transformer), args.out / "state.pt", 0
     rates = [group["lr"] for o in optimizers for group in o.param_groups]
@@ -253,7 +262,7 @@ def main() -> None:
             print(
                 f"step {step} loss {mean:.4f} {rate:.1f} samples/s {len(pictures.scenes)} scenes", flush=True
             )
-        if step % 100 == 0 or time.time() - started > args.minutes * 60 - 1:
+        if step % 50 == 0:
             pictures.refresh()
             states = [o.state_dict() for o in optimizers]
             torch.save(

@@ -1,4 +1,5 @@
-"""Packs trained networks into the checkpoint folder that ships: int8 rows, half precision, embeddings of the drawings' names.
+"""Packs trained networks into the checkpoint folder that ships: int8 rows, half precision, embeddings of the
+drawings' names.
 
 python -m easel.train.pack TRANSFORMER VAE easel/checkpoints/nano --name nano-1
 """

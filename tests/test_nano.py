@@ -1,0 +1,145 @@
+"""python -m pytest tests/test_nano.py — the checkpoint that ships, from request to picture."""
+
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from easel.catalog import MODELS, SIZES, Model
+from easel.errors import Cancelled, CheckpointError
+from easel.model import krea2
+from easel.schema.generation import GenerationRequest
+from easel.schema.painting import Reference, Step
+from easel.style.painter import SHIPPED, NanoPainter
+from easel.style.references import DETAIL, most_textured, reference_sheet
+
+QUICK = Model("quick", "Quick", "nano", 2, 0.0, MODELS["medium"].prices)
+
+
+@pytest.fixture(scope="module")
+def painter() -> NanoPainter:
+    return NanoPainter.load()
+
+
+def spots(colour: str, ground: str) -> Image.Image:
+    """A picture of dots in two colours."""
+    picture, rng = Image.new("RGB", (640, 480), ground), random.Random(1)
+    for _ in range(60):
+        x, y = rng.randrange(600), rng.randrange(440)
+        picture.paste(colour, (x, y, x + 40, y + 40))
+    return picture
+
+
+def paint(
+    painter: NanoPainter, prompt: str = "a fox", references=(), seed: int = 7, model: Model = QUICK, **request
+):
+    asked = GenerationRequest(prompt=prompt, creativity="raw", **request)
+    shown = [Reference(picture, strength) for picture, strength in references]
+    return painter.paint(asked, shown, model, seed, lambda step: None)
+
+
+def mean_colour(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture, dtype=np.float64).mean((0, 1))
+
+
+@pytest.mark.parametrize("aspect_ratio", SIZES)
+def test_every_aspect_ratio_comes_out_at_its_exact_size(painter, aspect_ratio):
+    one_step = Model("one", "One", "nano", 1, 0.0, {})
+    assert paint(painter, model=one_step, aspect_ratio=aspect_ratio).image.size == SIZES[aspect_ratio]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_picture(painter):
+    first, again, other = (paint(painter, seed=seed).image.tobytes() for seed in (7, 7, 8))
+    assert first == again
+    assert first != other
+
+
+def test_a_reference_of_strength_0_is_no_reference_bit_for_bit(painter):
+    with_it = paint(painter, references=[(spots("#c1121f", "#fdf0d5"), 0)])
+    assert with_it.image.tobytes() == paint(painter).image.tobytes()
+
+
+def test_a_stronger_reference_moves_the_palette_further(painter):
+    reference = spots("#7b2cbf", "#240046")
+    target = mean_colour(reference)
+    ladder = [paint(painter, references=[(reference, s)]).image for s in (0, 0.3, 1)]
+    distances = [float(np.linalg.norm(mean_colour(picture) - target)) for picture in ladder]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[2] < 0.6 * distances[0]
+
+
+def test_a_negative_strength_pushes_away_from_the_reference(painter):
+    reference = spots("#7b2cbf", "#240046")
+    target = mean_colour(reference)
+    plain, away = (mean_colour(paint(painter, references=r).image) for r in ([], [(reference, -0.5)]))
+    assert np.linalg.norm(away - target) > np.linalg.norm(plain - target)
+
+
+def test_two_references_blend(painter):
+    dark, light = spots("#240046", "#10002b"), spots("#ffffff", "#fdf0d5")
+    one, two, both = (
+        mean_colour(paint(painter, references=r).image).mean()
+        for r in ([(dark, 1)], [(light, 1)], [(dark, 0.5), (light, 0.5)])
+    )
+    assert one < both < two
+
+
+def test_each_step_is_told_with_a_small_preview(painter):
+    steps: list[Step] = []
+    request = GenerationRequest(prompt="a fox", creativity="raw", aspect_ratio="16:9")
+    painter.paint(request, [], QUICK, 1, steps.append)
+    assert [(step.index, step.total) for step in steps] == [(1, 2), (2, 2)]
+    assert all(step.preview is not None and max(step.preview.size) == 256 for step in steps)
+
+
+def test_what_a_step_raises_ends_the_painting(painter):
+    def stop(step: Step) -> None:
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        painter.paint(GenerationRequest(prompt="a fox"), [], QUICK, 1, stop)
+
+
+def test_the_details_say_what_was_drawn_and_how_long_it_took(painter):
+    details = json.loads(json.dumps(paint(painter, "a polar bear").details))
+    assert [drawing["name"] for drawing in details["plan"]["drawings"]] == ["polar bear"]
+    assert {"compose_seconds", "read_seconds", "sample_seconds", "decode_seconds"} <= details[
+        "timings"
+    ].keys()
+
+
+def test_references_add_no_style_words_to_the_prompt(painter):
+    request = GenerationRequest(prompt="a fox", creativity="high")
+    painting = painter.paint(
+        request, [Reference(spots("#000000", "#ffffff"), 0.6)], QUICK, 1, lambda step: None
+    )
+    assert "palette" not in painting.prompt
+    assert painting.prompt.startswith("a fox")
+
+
+def test_the_sheet_shows_the_whole_and_the_most_textured_part():
+    picture = Image.new("RGB", (1024, 1024), "#808080")
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    picture.paste(Image.fromarray(noise), (700, 700))
+    sheet = reference_sheet(picture)
+    assert sheet.size == (DETAIL, 2 * DETAIL)
+    assert np.asarray(sheet)[DETAIL:].std() > np.asarray(sheet)[:DETAIL].std()
+    assert most_textured(np.asarray(picture.convert("L"), dtype=np.float32), DETAIL) == (768, 768)
+
+
+@pytest.mark.parametrize("part", ["vae/weights.safetensors", "checkpoint.json"])
+def test_a_checkpoint_that_lacks_a_part_names_it(tmp_path, part):
+    shutil.copytree(SHIPPED, tmp_path / "nano")
+    (tmp_path / "nano" / part).unlink()
+    with pytest.raises(CheckpointError, match=part):
+        krea2.load(tmp_path / "nano")
+
+
+def test_a_checkpoint_with_broken_weights_says_so(tmp_path):
+    shutil.copytree(SHIPPED, tmp_path / "nano")
+    (tmp_path / "nano/transformer/weights.safetensors").write_bytes(b"not weights")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        krea2.load(tmp_path / "nano")
