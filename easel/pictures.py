@@ -26,7 +26,6 @@ MIME_TYPES = {
     "HEIF": "image/heic",
     "AVIF": "image/avif",
 }
-
 SUFFIXES = {
     "image/png": "png",
     "image/jpeg": "jpg",
@@ -107,10 +106,8 @@ def _broken(error: Exception) -> PictureError:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        return (
-            image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-        )  # convert alone would clip
+    if image.mode.startswith("I"):  # 16 bits, which converting to "L" alone would clip
+        return image.convert("I").point(lambda value: value / 256).convert("L")
     if image.mode in ("RGB", "RGBA", "L", "LA"):
         return image
     return image.convert("RGBA" if image.has_transparency_data else "RGB")

@@ -1,21 +1,24 @@
 """How the server says it is, and what it does without its database. Alone: pytest tests/test_api_health.py"""
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import obstore
 import pytest
-from answering import MEDIUM, Api, answering, in_new_workspace
-from conftest import fresh_database
+from answering import MEDIUM, Api, answering, in_new_workspace, picture
+from conftest import fresh_database, opened
 from prometheus_client.parser import text_string_to_metric_families
 
 from easel.store import workers
-from easel.store.database import Database
 from easel.store.embedded import Embedded
 
 
@@ -28,6 +31,15 @@ def server(postgres: str, tmp_path: Path) -> Iterator[Api]:
 def say(api: Api, state: str, error: str | None = None) -> None:
     worker = workers.Worker(uuid4(), "here", 1, state, error)
     api.store(lambda database: workers.say(database, worker))
+
+
+async def migrate(url: str) -> None:
+    async with opened(url) as database:
+        await database.migrate()
+
+
+def postmaster(data_folder: Path) -> int:
+    return int((data_folder / "postgres" / "postmaster.pid").read_text().split()[0])
 
 
 def metrics(api: Api) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -78,13 +90,7 @@ def test_requests_the_queue_and_workers_are_counted(server: Api) -> None:
 def test_without_its_database_the_server_answers_503_and_comes_back(data_folder: Path) -> None:
     embedded = Embedded(data_folder)
     url = embedded.start()
-
-    async def migrate() -> None:
-        database = Database(url)
-        await database.migrate()
-        await database.close()
-
-    asyncio.run(migrate())
+    asyncio.run(migrate(url))
     with answering(url, data_folder) as server, in_new_workspace(server) as api:
         job = api.submit()
         embedded.stop()
@@ -97,10 +103,52 @@ def test_without_its_database_the_server_answers_503_and_comes_back(data_folder:
         assert httpx.get(f"{api.url}/healthz").status_code == 200
         embedded.start()
         deadline = time.monotonic() + 20
-        while api.client.get("/jobs").status_code != 200:
+        while (status := api.client.get("/jobs").status_code) != 200:
+            assert status == 503
             assert time.monotonic() < deadline
         assert api.client.get(f"/jobs/{job['job_id']}").json() == job
     embedded.stop()
+
+
+def test_a_server_that_is_killed_and_starts_again_is_never_taken_for_a_fault(data_folder: Path) -> None:
+    embedded = Embedded(data_folder)
+    url = embedded.start()
+    asyncio.run(migrate(url))
+    statuses: list[int] = []
+    over = threading.Event()
+    with answering(url, data_folder) as server, in_new_workspace(server) as api:
+
+        def ask() -> None:
+            with httpx.Client(base_url=api.url, headers=api.client.headers) as client:
+                while not over.is_set():
+                    statuses.append(client.post(MEDIUM, json={"prompt": "a fox"}).status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        os.kill(postmaster(data_folder), signal.SIGKILL)
+        time.sleep(0.5)
+        embedded.start()
+        time.sleep(0.5)
+        over.set()
+        for thread in threads:
+            thread.join()
+    embedded.stop()
+    assert set(statuses) == {200, 503}
+    assert statuses[-1] == 200
+
+
+def test_storage_that_fails_is_503_and_nothing_is_kept(server: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise obstore.exceptions.GenericError("No space left on device")
+
+    monkeypatch.setattr(obstore, "put_async", full)
+    with in_new_workspace(server) as api:
+        answer = api.client.post("/assets", files={"file": picture()})
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"]
+        assert api.client.get("/assets").json()["items"] == []
 
 
 def test_the_api_is_small_and_knows_nothing_of_torch() -> None:

@@ -12,7 +12,7 @@ from easel.errors import BadRequest, HTTPError, PayloadTooLarge
 
 LARGEST_JSON = 40_000_000
 LARGEST_FORM = 75 * 2**20 + 2**16  # a file, and what surrounds it
-MOST_COMMAS = 10_000
+MOST_COMMAS = 10_000  # a prompt has 5,000 at most, a data URI has one
 JSON_SECONDS = 60
 UPLOAD_SECONDS = 300
 
@@ -35,7 +35,7 @@ async def read_form(request: Request) -> AsyncIterator[FormData]:
     if not request.headers.get("Content-Type", "").startswith("multipart/form-data"):
         raise BadRequest("The body is no multipart/form-data: send the picture in its field 'file'")
     too_large = BadRequest("The file is larger than 75 MB: send a smaller one")
-    parser = WholeFormParser(request.headers, _chunks(request, LARGEST_FORM, too_large))
+    parser = _WholeFormParser(request.headers, _chunks(request, LARGEST_FORM, too_large))
     try:
         async with _in_time(UPLOAD_SECONDS):
             form = await parser.parse()
@@ -47,7 +47,7 @@ async def read_form(request: Request) -> AsyncIterator[FormData]:
         await form.close()
 
 
-class WholeFormParser(MultiPartParser):
+class _WholeFormParser(MultiPartParser):
     """Starlette's parser, refusing a form that stops before its end."""
 
     def __init__(self, headers: Headers, stream: AsyncGenerator[bytes]) -> None:

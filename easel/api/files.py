@@ -12,7 +12,7 @@ from easel.ids import FILE_KEY
 from easel.pictures import SUFFIXES
 
 MIME_TYPES = {suffix: mime for mime, suffix in SUFFIXES.items()}
-RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Accept-Ranges": "bytes",

@@ -4,11 +4,14 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
+import structlog
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from obstore.exceptions import BaseError as BlobsError
 from pydantic import BaseModel
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -16,6 +19,10 @@ from starlette.requests import ClientDisconnect
 from easel.errors import BadRequest, HTTPError, Unauthorized, Unavailable, Unprocessable
 
 MOST_TOLD = 10  # things that are wrong with one request
+AWAY = {"08", "53", "57"}  # PostgreSQL's classes: no connection, no resources, stopped or starting
+
+
+log = structlog.get_logger()
 
 
 class Detail(BaseModel):
@@ -98,11 +105,13 @@ async def tell_away(request: Request, error: Exception) -> JSONResponse:
     """Answer while the database or the storage is away."""
     if isinstance(error, DBAPIError) and not _is_away(error):
         raise error
+    log.warning("The database or the storage is away", error=str(error), path=request.url.path)
     return await tell_error(request, Unavailable("The database or the storage is away: try again shortly"))
 
 
 def _is_away(error: DBAPIError) -> bool:
-    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return error.connection_invalidated or state[:2] in AWAY
 
 
 async def tell_gone(request: Request, error: Exception) -> JSONResponse:
@@ -122,6 +131,10 @@ HANDLERS: dict[Any, Any] = {
     HTTPException: tell_unrouted,
     DBAPIError: tell_away,
     PoolTimeout: tell_away,
+    asyncpg.InterfaceError: tell_away,
+    asyncpg.OperatorInterventionError: tell_away,
+    asyncpg.PostgresConnectionError: tell_away,
+    BlobsError: tell_away,
     OSError: tell_away,
     ClientDisconnect: tell_gone,
     Exception: tell_fault,
