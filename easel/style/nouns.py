@@ -99,10 +99,11 @@ def synonyms(library: Library, keys: dict[str, str]) -> Iterable[tuple[str, Noun
 
 def names(library: Library, ranked: list[str], lengths: range) -> Iterable[tuple[str, Noun]]:
     """The names of the drawings that have so many words."""
-    emoji = {name.lower() for key, name in library.names.items() if library.kind(key) == "emoji"}
+    singulars = {name.lower() for key, name in library.names.items() if library.kind(key) == "emoji"}
+    singulars |= {phrase for phrase, _ in inverted(lexicon("synonyms"))}
     for key in ranked:
         name = " ".join(split(library.names[key]))
-        if library.kind(key) == "silhouette" and singular(name) != name and singular(name) in emoji:
+        if library.kind(key) == "silhouette" and singular(name) != name and singular(name) in singulars:
             continue  # "mushrooms" are several of the emoji
         if len(name.split()) in lengths and named(library, key, name):
             yield name, noun(library, (key,), 1.0, PLACE_OF.get(name))

@@ -3,8 +3,18 @@
 from dataclasses import dataclass, field, replace
 
 from easel.style.nouns import Meaning, Noun
-from easel.style.vocabulary import MATERIALS, Place
-from easel.style.words import LEXICON, STOPS, Phrasebook, inflected, looks, singular, split, word_list
+from easel.style.vocabulary import MATERIALS, SLOTS, Place
+from easel.style.words import (
+    LEXICON,
+    STOPS,
+    SWITCHES,
+    Phrasebook,
+    inflected,
+    looks,
+    singular,
+    split,
+    word_list,
+)
 
 AIRBORNE = word_list("airborne")
 TILTS: dict[str, float] = LEXICON["tilts"]
@@ -12,7 +22,6 @@ DETERMINERS = frozenset(("a", "an", "the", "his", "her", "its", "their", "my", "
 BACKDROPS = frozenset(("background", "backdrop", "wall", "wallpaper"))
 PLACING = frozenset(("in", "on", "near"))  # relations that make a place of whatever can be one
 CERTAIN = 0.9  # score of a name or a synonym
-SWITCHES = frozenset(("but", "with", "just", "only"))  # end what is refused
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,11 @@ class Reading:
     place_colour: str | None = None
     backdrop: str | None = None  # colour of the background, if it is said
     looks: dict[str, str] = field(default_factory=dict)  # slot → the first key named
+
+    def look(self, slot: str) -> str | None:
+        """The key the prompt names for a slot, if it is one that can be drawn."""
+        key = self.looks.get(slot)
+        return key if key in SLOTS[slot] else None
 
 
 @dataclass

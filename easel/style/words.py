@@ -24,6 +24,7 @@ PLURALS: dict[str, str] = LEXICON["plurals"]  # irregular ones → the singular
 QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|(?<!\w)['\u2018][^'\u2019]{2,}['\u2019](?!\w)")
 WORD = re.compile(r"[^\W_]+|'s\b|[,.;:!?()]|[\u2600-\u27bf\U0001f300-\U0001faff]")
 STOPS = frozenset(",.;:!?()")
+SWITCHES = frozenset(("but", "with", "just", "only"))  # end what is refused, as marks do
 
 
 def split(text: str) -> list[str]:
@@ -95,7 +96,7 @@ def refusals(words: list[str]) -> list[str]:
     for word in words:
         if word in REFUSALS:
             refusing = True
-        elif word in STOPS or word in ("but", "with", "just", "only"):
+        elif word in STOPS or word in SWITCHES:
             refusing = False
         elif refusing:
             refused.append(word)
