@@ -12,7 +12,7 @@ from diffusers import (
 
 from easel.engine.sampler import sample
 from easel.model import flow, latents
-from easel.model.transformer import References, fuse_text, grid, read_references, velocity
+from easel.model.transformer import References, fuse_text, grid, predict, read_references
 
 TINY = {
     "in_channels": 16,
@@ -85,19 +85,19 @@ def test_padding_behind_a_mask_changes_nothing(transformer):
     short, padded = prompt(5), torch.cat([prompt(5), prompt(4, seed=9)], 1)
     mask = torch.tensor([[True] * 5 + [False] * 4])
     x, t = torch.randn(1, 16, 16), torch.tensor([0.6])
-    plain = velocity(transformer, x, t, fuse_text(transformer, short), grid(4, 4))
-    masked = velocity(transformer, x, t, fuse_text(transformer, padded, mask), grid(4, 4), text_mask=mask)
+    plain = predict(transformer, x, t, fuse_text(transformer, short), grid(4, 4))
+    masked = predict(transformer, x, t, fuse_text(transformer, padded, mask), grid(4, 4), text_mask=mask)
     assert torch.allclose(plain, masked, atol=1e-5)
 
 
 def test_a_fainter_reference_moves_the_flow_less(transformer):
     x, t, text = torch.randn(1, 16, 16), torch.tensor([0.6]), fuse_text(transformer, prompt())
     reference = [torch.randn(1, 16, 4, 4)]
-    without = velocity(transformer, x, t, text, grid(4, 4))
+    without = predict(transformer, x, t, text, grid(4, 4))
 
     def moved(strength: float) -> float:
         read = read_references(transformer, reference, torch.tensor([[strength]]))
-        return float((velocity(transformer, x, t, text, grid(4, 4), read) - without).norm())
+        return float((predict(transformer, x, t, text, grid(4, 4), read) - without).norm())
 
     ladder = [moved(s) for s in (1e-6, 0.1, 0.5, 1.0, 2.0)]
     assert ladder == sorted(ladder)
@@ -114,8 +114,8 @@ def test_the_strengths_of_references_are_shares_of_attention(transformer):
         tuple(torch.cat([v, v], 1) for v in once.values),
         torch.cat([half, half], 1),
     )
-    one = velocity(transformer, x, t, text, grid(4, 4), once)
-    assert torch.allclose(one, velocity(transformer, x, t, text, grid(4, 4), twice), atol=1e-5)
+    one = predict(transformer, x, t, text, grid(4, 4), once)
+    assert torch.allclose(one, predict(transformer, x, t, text, grid(4, 4), twice), atol=1e-5)
 
 
 def test_references_can_come_in_any_order_but_for_their_frames(transformer):
@@ -127,8 +127,8 @@ def test_references_can_come_in_any_order_but_for_their_frames(transformer):
     mixed = References(
         tuple(k[:, order] for k in read.keys), tuple(v[:, order] for v in read.values), read.bias[:, order]
     )
-    one = velocity(transformer, x, t, text, grid(4, 4), read)
-    assert torch.allclose(one, velocity(transformer, x, t, text, grid(4, 4), mixed), atol=1e-5)
+    one = predict(transformer, x, t, text, grid(4, 4), read)
+    assert torch.allclose(one, predict(transformer, x, t, text, grid(4, 4), mixed), atol=1e-5)
 
 
 def test_a_step_that_raises_ends_the_sampling(transformer):

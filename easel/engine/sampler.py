@@ -7,7 +7,7 @@ import torch
 from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
-from easel.model.transformer import References, velocity
+from easel.model.transformer import References, predict
 
 OnStep = Callable[[int, Tensor], None]  # the step's number from 1, and what the picture looks like by now
 
@@ -29,17 +29,20 @@ def sample(
     """Follow the flow from `noise` (1, N, C) along `times` (steps + 1,) from 1 to 0; gives the clean tokens
     (1, N, C).
 
-    `text` and `negative` come from `fuse_text`. A `sketch` (1, N, C) rides along as further channels.
-    `references` pull;
-    from what `away` alone would do, the step moves off by as much. Guidance follows Krea's convention,
-    v = cond + guidance * (cond - uncond), and is off at 0. What `on_step` raises ends the sampling.
+    `text` and `negative` come from `fuse_text`. `references` pull; from what `away` alone would do, the step
+    moves off by as much. Guidance follows Krea's convention, v = cond + guidance * (cond - uncond), and is
+    off at 0. What `on_step` raises ends the sampling.
+
+    A network that takes a `sketch` (1, N, C) sees it as further channels, and foretells how the picture
+    differs
+    from it where Krea 2's gives the velocity itself.
     """
     channels = noise.shape[-1]
 
     def flow(x: Tensor, t: Tensor, text: Tensor, references: References | None) -> Tensor:
-        seen = x if sketch is None else torch.cat([x, sketch], -1)
-        seen = seen.to(transformer.img_in.weight.dtype)
-        return velocity(transformer, seen, t, text, positions, references)[..., :channels].float()
+        seen = (x if sketch is None else torch.cat([x, sketch], -1)).to(transformer.img_in.weight.dtype)
+        said = predict(transformer, seen, t, text, positions, references)[..., :channels].float()
+        return said if sketch is None else (x - sketch - said) / t[:, None, None]
 
     x = noise
     for i, (t, after) in enumerate(pairwise(times)):

@@ -65,7 +65,7 @@ def read_references(
     return References(tuple(torch.cat(k, 1) for k in keys), tuple(torch.cat(v, 1) for v in values), bias)
 
 
-def velocity(
+def predict(
     transformer: Krea2Transformer2DModel,
     x: Tensor,
     t: Tensor,
@@ -74,7 +74,8 @@ def velocity(
     references: References | None = None,
     text_mask: Tensor | None = None,
 ) -> Tensor:
-    """Velocity of the flow (noise minus picture) at noisy tokens `x` (B, N, C) and times `t` (B,) in 0..1.
+    """What the network says of noisy tokens `x` (B, N, C) at times `t` (B,) in 0..1: Krea 2's gives the
+    flow's velocity.
 
     `text` comes from `fuse_text`; `positions` (N, 3) from `grid`; `text_mask` (B, T) is True where a token
     counts.

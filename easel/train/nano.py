@@ -7,6 +7,9 @@ A batch is STYLES_AT_ONCE styles, each shown through one reference sheet, times 
 in that style, so that the references' keys and values serve several samples. Strength is taught as data:
 latents are linear in the picture, so the target at strength s is the sketch's latents moved by s towards the
 styled ones, while ln s stands on the reference's logits.
+
+The network foretells how the picture differs from its sketch, not the velocity: it starts by painting the
+sketch, and no capacity goes into passing noise through.
 """
 
 import argparse
@@ -25,7 +28,7 @@ from torch import Tensor
 from easel.model import transformer as forward
 from easel.model.flow import noised
 from easel.model.text import TextEncoder
-from easel.model.transformer import References, fuse_text, grid, read_references, velocity
+from easel.model.transformer import References, fuse_text, grid, predict, read_references
 from easel.style.vocabulary import PALETTES, TECHNIQUES
 from easel.train.styles import sample_style
 
@@ -163,7 +166,7 @@ def cut(z: Tensor, top: int, left: int) -> Tensor:
 
 
 def loss_of(transformer: Krea2Transformer2DModel, text: TextEncoder, batch: Batch) -> Tensor:
-    """Mean square error of the velocity at random times."""
+    """Mean square error of the picture foretold at random times, weighted towards the late ones."""
     count = len(batch.target)
     noise = torch.randn_like(batch.target)
     t = torch.sigmoid(torch.randn(count) * 1.2 + 0.4)
@@ -178,10 +181,11 @@ def loss_of(transformer: Krea2Transformer2DModel, text: TextEncoder, batch: Batc
         bias = batch.strengths.log().repeat_interleave(batch.sheets[0][0, 0].numel(), 1)
         shared = [[z.repeat_interleave(each, 0) for z in group] for group in (read.keys, read.values)]
         references = References(tuple(shared[0]), tuple(shared[1]), bias)
-        v = velocity(
-            transformer, torch.cat([noisy, batch.sketch], -1), t, fused, batch.positions, references, mask
-        )
-    return F.mse_loss(v[..., : noise.shape[-1]].float(), noise - batch.target)
+        seen = torch.cat([noisy, batch.sketch], -1)
+        said = predict(transformer, seen, t, fused, batch.positions, references, mask)
+    change = said[..., : noise.shape[-1]].float()
+    error = (batch.sketch + change - batch.target).square().mean((1, 2))
+    return (error / t.clamp(min=0.15)).mean()
 
 
 def build(channels: int) -> Krea2Transformer2DModel:
