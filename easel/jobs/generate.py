@@ -23,7 +23,7 @@ Report = Callable[[Progress], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True)
-class Studio:
+class Workshop:
     """Where pictures are painted: who paints, in which thread, and where files come from and go to."""
 
     painter: Painter
@@ -43,32 +43,42 @@ class Picture:
     details: dict[str, Any]
 
 
-async def generate(claim: Claim, studio: Studio, report: Report) -> Picture:
+async def generate(claim: Claim, workshop: Workshop, report: Report) -> Picture:
     """Paint what `claim` asks for and keep it, telling `report` of each step."""
-    begun = time.monotonic()
-    references = await gather(claim.request.image_style_references, studio)
-    gathered = time.monotonic()
-    painting = await paint(claim, references, studio, report)
-    painted = time.monotonic()
-    key = await keep(claim, painting, studio)
-    timings = {
-        "gather_seconds": round(gathered - begun, 3),
-        "paint_seconds": round(painted - gathered, 3),
-        "keep_seconds": round(time.monotonic() - painted, 3),
-    }
-    painter = studio.painter
-    details = {**painting.details, "timings": {**painting.details.get("timings", {}), **timings}}
+    laps = Laps()
+    references = await gather(claim.request.image_style_references, workshop)
+    laps.end("gather_seconds")
+    painting = await paint(claim, references, workshop, report)
+    laps.end("paint_seconds")
+    key = await keep(claim, painting, workshop)
+    laps.end("keep_seconds")
+    painter = workshop.painter
+    details = {**painting.details, "timings": {**painting.details.get("timings", {}), **laps.seconds}}
     return Picture(key, painting.prompt, painter.engine, painter.checkpoint, details)
 
 
-async def gather(references: Sequence[StyleReference], studio: Studio) -> list[Reference]:
+class Laps:
+    """How long each part of the road took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._begun = time.monotonic()
+
+    def end(self, name: str) -> None:
+        """Put the time since the last lap down under `name`."""
+        now = time.monotonic()
+        self.seconds[name] = round(now - self._begun, 3)
+        self._begun = now
+
+
+async def gather(references: Sequence[StyleReference], workshop: Workshop) -> list[Reference]:
     """The references as opened pictures, in their order."""
-    return await asyncio.gather(*(_opened(reference, studio) for reference in references))
+    return await asyncio.gather(*(_opened(reference, workshop) for reference in references))
 
 
-async def _opened(reference: StyleReference, studio: Studio) -> Reference:
+async def _opened(reference: StyleReference, workshop: Workshop) -> Reference:
     try:
-        data = await _fetched(reference.url, studio)
+        data = await _fetched(reference.url, workshop)
         image = await asyncio.to_thread(pictures.open_picture, data)
     except (OutboundError, PictureError) as error:
         raise ReferenceUnreadable(
@@ -77,18 +87,20 @@ async def _opened(reference: StyleReference, studio: Studio) -> Reference:
     return Reference(image, reference.strength)
 
 
-async def _fetched(url: str, studio: Studio) -> bytes:
+async def _fetched(url: str, workshop: Workshop) -> bytes:
     if url.startswith("data:"):
         return pictures.from_data_uri(url)
     if key := file_key(url):
         try:
-            return await studio.blobs.get(key)
+            return await workshop.blobs.get(key)
         except NotFound:
             pass  # another server's file, or one of ours that was deleted: its URL will tell
-    return await outbound.fetch(url, studio.allow_networks)
+    return await outbound.fetch(url, workshop.allow_networks)
 
 
-async def paint(claim: Claim, references: Sequence[Reference], studio: Studio, report: Report) -> Painting:
+async def paint(
+    claim: Claim, references: Sequence[Reference], workshop: Workshop, report: Report
+) -> Painting:
     """Let the painter paint in its thread; what `report` raises ends it after the step."""
     loop = asyncio.get_running_loop()
 
@@ -99,17 +111,17 @@ async def paint(claim: Claim, references: Sequence[Reference], studio: Studio, r
 
     def brush() -> Painting:
         model = MODELS[claim.variant]
-        return studio.painter.paint(claim.request, references, model, claim.seed, on_step)
+        return workshop.painter.paint(claim.request, references, model, claim.seed, on_step)
 
     try:
-        return await loop.run_in_executor(studio.thread, brush)
+        return await loop.run_in_executor(workshop.thread, brush)
     except (JobError, *AWAY):
         raise
     except Exception as error:
         raise EngineError(f"The engine failed: {type(error).__name__}: {error}") from error
 
 
-async def keep(claim: Claim, painting: Painting, studio: Studio) -> str:
+async def keep(claim: Claim, painting: Painting, workshop: Workshop) -> str:
     """Store the picture as a PNG that carries its recipe; the answer is its key."""
     request = claim.request
     recipe = {
@@ -120,10 +132,10 @@ async def keep(claim: Claim, painting: Painting, studio: Studio) -> str:
         "aspect_ratio": request.aspect_ratio,
         "creativity": request.creativity,
         "reference_strengths": [reference.strength for reference in request.image_style_references],
-        "engine": studio.painter.engine,
-        "checkpoint": studio.painter.checkpoint,
+        "engine": workshop.painter.engine,
+        "checkpoint": workshop.painter.checkpoint,
     }
     key = new_file_key("png")
     data = await asyncio.to_thread(png, painting.image, recipe)
-    await studio.blobs.put(key, data)
+    await workshop.blobs.put(key, data)
     return key

@@ -12,7 +12,7 @@ from easel.store.queue import Entry
 
 LOOK_AGAIN_SECONDS = 0.5  # for leases that have lapsed and entries put off; new ones ring the bell
 AWAY_SECONDS = 1.0
-GRACE_SECONDS = 7.0
+GRACE_SECONDS = 6.0  # for a picture that is being painted when the stop comes
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class Line:
             if entry not in self._working.values():  # else ours, renewed too late
                 self._begin(entry)
         if not taken and not self._stopping:
-            await _either(self._wake, LOOK_AGAIN_SECONDS)
+            await _wait(self._wake, LOOK_AGAIN_SECONDS)
 
     def _begin(self, entry: Entry) -> None:
         task = asyncio.create_task(self._work(entry))
@@ -93,7 +93,7 @@ class Line:
                 log.warning("Leases could not be renewed", error=str(error))
 
 
-async def _either(event: asyncio.Event, seconds: float) -> None:
+async def _wait(event: asyncio.Event, seconds: float) -> None:
     try:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:

@@ -12,7 +12,7 @@ import structlog
 from easel.errors import Cancelled, CheckpointError, EngineError, JobError, JobTimeout
 from easel.ids import new_id
 from easel.jobs.deliver import deliver
-from easel.jobs.generate import Picture, Studio, generate
+from easel.jobs.generate import Picture, Workshop, generate
 from easel.jobs.line import Line
 from easel.schema.painting import Painter
 from easel.settings import Settings
@@ -95,11 +95,11 @@ class Worker:
             raise EngineError(f"The worker cannot load its checkpoint: {self._self.error}")
         if claim.claims > MOST_CLAIMS:
             raise EngineError(f"The job was begun {MOST_CLAIMS} times and its worker ended each time")
-        studio = Studio(self._painter, self._thread, self._blobs, self._settings.allow_networks)
+        workshop = Workshop(self._painter, self._thread, self._blobs, self._settings.allow_networks)
         try:
             async with asyncio.timeout(self._settings.job_timeout) as limit:
                 return await generate(
-                    claim, studio, lambda progress: jobs.report(self._database, claim, progress)
+                    claim, workshop, lambda progress: jobs.report(self._database, claim, progress)
                 )
         except TimeoutError:
             if not limit.expired():

@@ -70,7 +70,7 @@ class Database:
 async def driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
     """The asyncpg connection under `connection`, in the same transaction."""
     driver = (await connection.get_raw_connection()).driver_connection
-    if driver is None or driver.is_closed():  # lost in the pool; SQLAlchemy notices that at its own statements only
+    if driver is None or driver.is_closed():  # SQLAlchemy sees that at its own statements only
         await connection.invalidate()
         driver = (await connection.get_raw_connection()).driver_connection
     return driver
