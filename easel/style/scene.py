@@ -133,7 +133,8 @@ def tinted(shape: np.ndarray, tint: np.ndarray, silhouette: bool) -> np.ndarray:
     dark_to_tint, tint_to_light = light / middle, (light - middle) / (1 - middle)
     ramp = np.where(light < middle, tint * dark_to_tint, tint + (1 - tint) * tint_to_light)
     saturation = colour.max(-1, keepdims=True) - colour.min(-1, keepdims=True)
-    amount = np.clip(0.15 + 2.5 * saturation, 0, 0.95)
+    grey = saturation[alpha > 0.5].mean() < 0.15 if (alpha > 0.5).any() else False  # an elephant, a car
+    amount = np.clip((0.8 if grey else 0.15) + 2.5 * saturation, 0, 0.95)
     return np.concatenate([colour + amount * (ramp - colour), alpha], axis=-1)
 
 
