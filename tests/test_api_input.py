@@ -249,6 +249,7 @@ def test_an_overlong_idempotency_key_is_400(api: Api) -> None:
         ("limit=1001", "limit"),
         ("limit=x", "limit"),
         ("cursor=yesterday", "cursor"),
+        ("cursor=0.5", "cursor"),
         ("cursor=0001-01-01T00:00:00%2B14:00", "cursor"),
         ("status=done", "status"),
     ],
@@ -257,9 +258,7 @@ def test_a_query_that_is_not_valid_is_400(api: Api, query: str, field: str) -> N
     assert_told(api.client.get(f"/jobs?{query}"), 400, [field], field)
 
 
-@pytest.mark.parametrize(
-    "cursor", ["2026-01-01T00:00:00", "2026-01-01", "1767225600", "9999-12-31T23:59:59Z"]
-)
+@pytest.mark.parametrize("cursor", ["2026-01-01T00:00:00", "2026-01-01", "9999-12-31T23:59:59Z"])
 def test_any_time_is_a_cursor(api: Api, cursor: str) -> None:
     assert api.client.get("/jobs", params={"cursor": cursor}).status_code == 200
 
@@ -283,6 +282,11 @@ def test_an_unknown_route_or_method_is_told_in_the_same_shape(
     assert answer.status_code == status
     assert answer.json()["error"] == answer.json()["message"]
     assert f"{method} {path}" in answer.json()["error"]
+
+
+def test_a_wrong_method_is_told_the_right_ones(api: Api) -> None:
+    assert api.client.put("/jobs/x").headers["Allow"] == "DELETE, GET"
+    assert api.client.post("/files/x").headers["Allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

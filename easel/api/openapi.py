@@ -67,7 +67,7 @@ def generation(model: Model) -> dict[str, Any]:
     schema = GenerationRequest.model_json_schema()
     body = _inlined(schema, schema.pop("$defs"))
     fields = body["properties"]
-    fields["seed"] |= {"type": ["number", "null"], "minimum": 0, "maximum": 2**63 - 1}
+    fields["seed"] |= {"type": ["number", "null"], "multipleOf": 1, "minimum": 0, "maximum": 2**63 - 1}
     del fields["seed"]["anyOf"]
     fields["resolution"]["enum"] = [fields["resolution"].pop("const")]
     fields["image_style_references"]["items"]["properties"]["url"]["format"] = "uri"

@@ -98,7 +98,14 @@ async def tell_unrouted(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     asked = f"{request.method} {request.url.path[:200]}"
     text = f"{asked}: {error.detail}; GET /openapi.json lists what there is"
-    return JSONResponse({"error": text, "message": text}, error.status_code, error.headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else None
+    return JSONResponse({"error": text, "message": text}, error.status_code, headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes at the request's path, of which the router names only the first."""
+    routes = [route for route in request.app.routes if route.path_regex.match(request.scope["path"])]
+    return ", ".join(sorted({method for route in routes for method in route.methods}))
 
 
 async def tell_away(request: Request, error: Exception) -> JSONResponse:
