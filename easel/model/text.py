@@ -26,8 +26,9 @@ class TextEncoder:
 
     def __init__(self) -> None:
         folder = minilm_folder()
+        self._known: dict[str, Tensor] = {}
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.model = BertModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=False).eval()
+        self.model = BertModel.from_pretrained(folder, local_files_only=True).eval()
 
     @torch.inference_mode()
     def tapped(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -42,6 +43,13 @@ class TextEncoder:
         tokens = self._tokens(phrases)
         states, mask = self.model(**tokens).last_hidden_state, tokens["attention_mask"][..., None]
         return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+
+    def vocabulary(self, phrases: Sequence[str]) -> Tensor:
+        """As `embed`, for phrases out of a fixed list: each is computed once."""
+        new = [phrase for phrase in phrases if phrase not in self._known]
+        if new:
+            self._known.update(zip(new, self.embed(new), strict=True))
+        return torch.stack([self._known[phrase] for phrase in phrases])
 
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         return dict(

@@ -16,7 +16,7 @@ from easel.style.plan import Plan, plan
 from easel.style.references import reference_sheet
 from easel.style.scene import Library, draw
 
-NEAREST = 8  # drawings offered for a phrase
+NEAREST = 20  # drawings offered for a phrase
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def compose(
     width, height = request.size
 
     def similarity(phrases: list[str], others: list[str]) -> np.ndarray:
-        return (krea.text.embed(phrases) @ krea.text.embed(others).T).numpy()
+        return (krea.text.embed(phrases) @ krea.text.vocabulary(others).T).numpy()
 
     def nearest(phrases: list[str]) -> list[list[tuple[str, float]]]:
         best = (krea.text.embed(phrases) @ krea.drawing_vectors.T).topk(NEAREST)

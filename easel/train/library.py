@@ -11,6 +11,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import resvg_py
+
 HAND = "noto"
 
 
@@ -31,16 +33,27 @@ def lean(svg: str) -> str:
     return re.sub(r">\s+<", "><", svg).strip()
 
 
+def drawable(svg: str) -> bool:
+    """Three of the archive's files are cut short in the middle."""
+    try:
+        return bool(resvg_py.svg_to_bytes(svg_string=svg, width=16, height=16))
+    except ValueError:
+        return False
+
+
 def main(artwork: Path, out: Path) -> None:
     index = json.loads((artwork / "index.json").read_text())
     emoji, silhouettes = svgs(artwork / f"{HAND}.tar.xz"), svgs(artwork / "game-icons.tar.xz")
     entries = {key: {k: index[key][k] for k in ("name", "tags", "group")} for key in emoji if key in index}
     for key in silhouettes:
         entries[key] = {"name": key.split("/")[-1].replace("-", " "), "tags": [], "group": "silhouettes"}
+    drawings = {key: lean(emoji.get(key) or silhouettes[key]) for key in entries}
+    drawings = {key: svg for key, svg in drawings.items() if drawable(svg)}
+    entries = {key: entries[key] for key in drawings}
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         archive.writestr("index.json", json.dumps(entries, separators=(",", ":")))
-        for key in entries:
-            archive.writestr(f"{key}.svg", lean(emoji.get(key) or silhouettes[key]))
+        for key, svg in drawings.items():
+            archive.writestr(f"{key}.svg", svg)
 
 
 if __name__ == "__main__":
