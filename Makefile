@@ -39,7 +39,7 @@ fix: setup  ## let ruff mend and format what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## print the figures beside what easel promises
-	@for bench in bench/*.py; do echo "$$bench"; $(BIN)/python $$bench; done
+bench: setup  ## print the server's figures beside what easel promises
+	@$(BIN)/python bench/server.py
 
 .PHONY: help setup demo serve test check lint fix bench
