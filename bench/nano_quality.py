@@ -11,6 +11,7 @@ import argparse
 import json
 import random
 import time
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,12 +23,12 @@ from torch import Tensor, nn
 
 from easel.catalog import MODELS
 from easel.model.latents import to_tensor
+from easel.model.vae import AutoencoderNano
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Reference
 from easel.style.painter import SHIPPED, NanoPainter
-from easel.style.references import reference_sheet
 from easel.style.scene import Item, Library, Scene
-from easel.train.data import STYLES, Artwork, render, sample_ground
+from easel.train.data import STYLES, Artwork, reference_sheet, render, sample_ground
 from easel.train.operators import OPERATORS
 from easel.train.styles import HANDS, Style, sample_style
 
@@ -91,7 +92,7 @@ def small(x: Tensor) -> Tensor:
     return F.interpolate(x[None], (96, 96), mode="area")[0]
 
 
-def fit(net: Net, batches, steps: int) -> Net:
+def fit(net: Net, batches: Callable[[], tuple[Tensor, list[Tensor]]], steps: int) -> Net:
     """Train on `batches()` -> (x, labels a head); labels below 0 do not count."""
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
@@ -108,34 +109,43 @@ def fit(net: Net, batches, steps: int) -> Net:
     return net.eval()
 
 
+def kept(name: str, make: Callable[[], Tensor]) -> Tensor:
+    """What `make` gives, from the second run on out of a file."""
+    path = CACHE / f"{name}.pt"
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        torch.save(make(), path)
+    return torch.load(path)
+
+
 def content_classifier(artwork: Artwork, keys: list[str]) -> tuple[Net, float]:
     """The net that names the thing, and its accuracy on renders it never saw (the oracle)."""
-    pictures, labels = [], []
-    rng = random.Random(11)
-    for i in range(NOUNS * 24):
-        style = None if i % 6 == 0 else sample_style(rng.randrange(STYLES))
-        pictures.append((small(hero(keys[i % NOUNS], style, artwork, rng, 256)) * 255).byte())
-        labels.append(i % NOUNS)
-    x, y = torch.stack(pictures), torch.tensor(labels)
 
-    def batch():
+    def renders(count: int, first_style: int) -> Tensor:
+        rng, pictures = random.Random(first_style), []
+        for i in range(count):
+            style = None if i % 6 == 0 else sample_style(first_style + rng.randrange(STYLES))
+            pictures.append((small(hero(keys[i % NOUNS], style, artwork, rng, 256)) * 255).byte())
+        return torch.stack(pictures)
+
+    x = kept("content", lambda: renders(NOUNS * 20, 0))
+    test = kept("content-test", lambda: renders(NOUNS * 2, STYLES))
+
+    def batch() -> tuple[Tensor, list[Tensor]]:
         pick = torch.randint(0, len(x), (64,))
-        crop = x[pick].float() / 255
+        crop = torch.roll(x[pick].float() / 255, [random.randint(-6, 6) for _ in range(2)], (2, 3))
         crop = crop.flip(-1) if random.random() < 0.5 else crop
-        shift = [random.randint(-6, 6) for _ in range(2)]
-        return torch.roll(crop, shift, (2, 3)) * random.uniform(0.85, 1.15), [y[pick]]
+        return crop * random.uniform(0.85, 1.15), [pick % NOUNS]
 
-    net = fit(Net(NOUNS), batch, 1600)
-    test = [small(hero(keys[i % NOUNS], sample_style(STYLES + i), artwork, rng, 256)) for i in range(300)]
+    net = fit(Net(NOUNS), batch, 1500)
     with torch.inference_mode():
-        right = net(torch.stack(test))[0].argmax(1) == torch.arange(300) % NOUNS
+        right = net(test.float() / 255)[0].argmax(1) == torch.arange(len(test)) % NOUNS
     return net, right.float().mean().item()
 
 
-def style_view(picture: Image.Image, painter: NanoPainter) -> Tensor:
-    """What the style classifier sees: the reference sheet as the autoencoder hears it, (3, 256, 128)."""
-    vae = painter._engine.model.vae
-    return vae.unproject(vae.encode(to_tensor(reference_sheet(picture))))[0]
+def style_view(half: Tensor, vae: AutoencoderNano) -> Tensor:
+    """What the style classifier sees of a picture at half size: its sheet as the autoencoder hears it."""
+    return vae.unproject(vae.encode_half(reference_sheet(half)[None]))[0].clamp(0, 1)
 
 
 def style_labels(style: Style) -> tuple[int, int]:
@@ -144,36 +154,40 @@ def style_labels(style: Style) -> tuple[int, int]:
     return TECHNIQUES.index(style.technique), HANDS.index(style.hand) if shown else -1
 
 
-def style_classifier(artwork: Artwork, painter: NanoPainter) -> tuple[Net, float, float]:
+def style_classifier(artwork: Artwork, vae: AutoencoderNano) -> tuple[Net, float, float]:
     """The net that names technique and hand, and its two accuracies on unseen styles."""
-    rng = random.Random(12)
 
-    def sheet(style: Style) -> Tensor:
-        return style_view(
-            as_picture(hero(rng.choice(artwork.emoji), style, artwork, rng, 512), 1024), painter
-        )
+    def renders(numbers: range) -> Tensor:
+        rng, sheets = random.Random(numbers.start), []
+        for number in numbers:
+            picture = hero(rng.choice(artwork.emoji), sample_style(number), artwork, rng)
+            sheets.append((style_view(picture, vae) * 255).byte())
+        return torch.stack(sheets)
 
-    styles = [sample_style(rng.randrange(STYLES)) for _ in range(2200)]
-    x = torch.stack([(sheet(style).clamp(0, 1) * 255).byte() for style in styles])
-    y = torch.tensor([style_labels(style) for style in styles])
+    trained, tested = range(0, 1800), range(STYLES + 5000, STYLES + 5300)
+    x, test = kept("style", lambda: renders(trained)), kept("style-test", lambda: renders(tested))
+    y, truth = (
+        torch.tensor([style_labels(sample_style(n)) for n in numbers]) for numbers in (trained, tested)
+    )
 
-    def batch():
+    def batch() -> tuple[Tensor, list[Tensor]]:
         pick = torch.randint(0, len(x), (48,))
-        return (x[pick].float() / 255).flip(-1) if random.random() < 0.5 else x[pick].float() / 255, list(
-            y[pick].T
-        )
+        crop = x[pick].float() / 255
+        return crop.flip(-1) if random.random() < 0.5 else crop, list(y[pick].T)
 
     net = fit(Net(len(TECHNIQUES), len(HANDS)), batch, 900)
-    tests = [sample_style(STYLES + 5000 + i) for i in range(250)]
-    truth = torch.tensor([style_labels(style) for style in tests])
     with torch.inference_mode():
-        technique, hand = net(torch.stack([sheet(style) for style in tests]))
+        technique, hand = net(test.float() / 255)
     shown = truth[:, 1] >= 0
     return (
         net,
         (technique.argmax(1) == truth[:, 0]).float().mean().item(),
         (hand.argmax(1) == truth[:, 1])[shown].float().mean().item(),
     )
+
+
+def half(picture: Image.Image) -> Tensor:
+    return F.avg_pool2d(to_tensor(picture), 2)[0]
 
 
 def as_picture(x: Tensor, side: int) -> Image.Image:
@@ -200,13 +214,14 @@ class Bench:
         self.artwork, self.painter, self.scale = artwork, painter, scale
         self.keys = nouns(artwork)
         self.content, self.content_oracle = content_classifier(artwork, self.keys)
-        self.style, self.technique_oracle, self.hand_oracle = style_classifier(artwork, painter)
+        self.vae = painter._engine.model.vae
+        self.style, self.technique_oracle, self.hand_oracle = style_classifier(artwork, self.vae)
         self.rows: list[dict] = []
 
     def count(self, number: int) -> int:
         return max(2, round(number * self.scale))
 
-    def paint(self, key: str, references=(), seed: int = 1) -> Image.Image:
+    def paint(self, key: str, references: Sequence = (), seed: int = 1) -> Image.Image:
         name = self.artwork.library.names[key]
         request = GenerationRequest(prompt=f"a {name}", creativity="raw")
         shown = [Reference(picture, strength) for picture, strength in references]
@@ -217,7 +232,7 @@ class Bench:
         rng = random.Random(f"reference {number}")
         styles = (sample_style(STYLES + 9000 + rng.randrange(10**6)) for _ in range(500))
         style = next(s for s in styles if technique is None or s.technique == technique)
-        key = rng.choice([k for k in self.keys])
+        key = rng.choice(self.keys)
         return as_picture(hero(key, style, self.artwork, rng), 1024), style, key
 
     def named(self, pictures: list[Image.Image]) -> Tensor:
@@ -226,7 +241,7 @@ class Bench:
 
     def looks(self, pictures: list[Image.Image]) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
-            technique, hand = self.style(torch.stack([style_view(p, self.painter) for p in pictures]))
+            technique, hand = self.style(torch.stack([style_view(half(p), self.vae) for p in pictures]))
         return technique, hand
 
     def row(
