@@ -16,6 +16,7 @@ from easel.model.transformer import References, fuse_text, grid, read_references
 from easel.schema.painting import Step
 
 TOKEN = 32  # pixels a side that one token of the nano model stands for
+TAUGHT = 256  # tokens of a picture in training
 PREVIEW = 256
 
 
@@ -47,8 +48,11 @@ class Engine:
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
         tapped, _ = self.model.text.tapped([conditioning.prompt])
         text = fuse_text(transformer, tapped.to(transformer.img_in.weight.dtype))
-        pull = self._references([(p, s) for p, s in conditioning.references if s > 0])
-        push = self._references([(p, -s) for p, s in conditioning.references if s < 0])
+        crowd = (
+            rows * columns / TAUGHT
+        )  # the picture's own tokens outnumber the references' more than they did
+        pull = self._references([(p, s * crowd) for p, s in conditioning.references if s > 0])
+        push = self._references([(p, -s * crowd) for p, s in conditioning.references if s < 0])
         read = time.perf_counter()
 
         def report(step: int, tokens: Tensor) -> None:

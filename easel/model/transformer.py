@@ -8,7 +8,7 @@ added to the logits.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,7 @@ def read_references(
     values: list[list[Tensor]] = [[] for _ in blocks]
     still = strengths.new_zeros(len(strengths))
     for i, latents in enumerate(references):
-        rotary = transformer.rotary_emb(grid(*latents.shape[-2:], frame=i + 1))
+        rotary = transformer.rotary_emb(grid(latents.shape[-2], latents.shape[-1], i + 1))
         tokens = latents.flatten(2).transpose(1, 2)
         x = transformer.img_in(F.pad(tokens, (0, transformer.in_channels - tokens.shape[-1])))
         _, modulation = embed_time(transformer, still, x.dtype)
@@ -113,7 +113,7 @@ def attention_bias(
 
 
 def run_block(
-    block: torch.nn.Module,
+    block: Any,  # a Krea2TransformerBlock
     x: Tensor,
     modulation: Tensor,
     rotary: Rotary,

@@ -36,7 +36,7 @@ class AutoencoderNano(ModelMixin, ConfigMixin):
     """Pictures (B, 3, H, W) in 0..1, sides multiples of 32, to latents (B, C, H/32, W/32) of about unit
     variance and back."""
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         latent_channels: int = 64,
@@ -55,7 +55,7 @@ class AutoencoderNano(ModelMixin, ConfigMixin):
         self.rises = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairwise(widths))
         self.leave = nn.Conv2d(widths[-1], 3 * 16, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.leave.bias = nn.Parameter(torch.zeros(3 * 16))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encode_half(F.avg_pool2d(x, 2))

@@ -10,9 +10,9 @@ import argparse
 import io
 import json
 import random
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from easel.catalog import SIZES
 from easel.model.vae import AutoencoderNano
 from easel.style.references import DETAIL, most_textured
 from easel.style.scene import GROUNDS, Ground, Item, Library, Scene, draw, raster, trim
-from easel.train.library import svgs
+from easel.train.library import svgs, unpacked
 from easel.train.styles import HANDS, Style, hls, sample_style, stylise
 
 SCENES = 64  # in a shard
@@ -39,10 +39,7 @@ class Artwork:
         self.library = library
         hands = [hand for hand in HANDS if hand not in ("noto", "fluent-3d")]
         self.svgs = {hand: svgs(folder / f"{hand}.tar.xz") for hand in hands}
-        with tarfile.open(folder / "fluent-3d.tar") as tar:
-            self.clay = {
-                Path(m.name).stem: tar.extractfile(m).read() for m in tar if m.name.endswith(".webp")
-            }
+        self.clay = {Path(name).stem: data for name, data in unpacked(folder / "fluent-3d.tar")}
         self.emoji = [
             k for k in library.names if library.kind(k) == "emoji" and library.groups[k] != "symbols"
         ]
@@ -180,9 +177,9 @@ def reference_sheet(x: Tensor) -> Tensor:
     return torch.cat([whole, x[:, top : top + side, left : left + side]], 1)
 
 
-def make_shard(number: int, artwork: Artwork, vae: AutoencoderNano) -> dict[str, np.ndarray]:
+def make_shard(number: int, artwork: Artwork, vae: AutoencoderNano) -> dict[str, list[Any]]:
     rng = random.Random(number)
-    shard: dict[str, list] = {"sketch": [], "styled": [], "sheet": [], "style": [], "words": []}
+    shard: dict[str, list[Any]] = {"sketch": [], "styled": [], "sheet": [], "style": [], "words": []}
     for _ in range(SCENES):
         scene, words = sample_scene(rng, artwork)
         seeds = rng.sample(range(STYLES), LOOKS)
@@ -198,7 +195,7 @@ def make_shard(number: int, artwork: Artwork, vae: AutoencoderNano) -> dict[str,
     return shard
 
 
-def save(shard: dict[str, list], path: Path) -> None:
+def save(shard: dict[str, list[Any]], path: Path) -> None:
     """Pictures differ in shape, so each goes flat, with the shapes beside them."""
     shapes = [s.shape for s in shard["sketch"]]
     partial = path.with_suffix(".part")

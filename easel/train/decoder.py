@@ -22,6 +22,7 @@ from easel.train.data import STYLES, Artwork, render, sample_scene
 from easel.train.styles import sample_style
 
 CROP = 256  # pixels a side
+RATE = 4e-4  # 1e-3 breaks out after 500 steps
 NOISE = 0.15  # the most noise on the latents, since the transformer's are never quite right
 
 
@@ -42,11 +43,11 @@ def render_pictures(artwork: Artwork, out: Path, first: int, count: int) -> None
 
 
 def crops(paths: list[Path], count: int, rng: random.Random) -> Tensor:
-    """Random windows (count, 3, CROP, CROP) in 0..1, eight from a picture."""
+    """Random windows (count, 3, CROP, CROP) in 0..1, four from a picture."""
     out = []
-    for path in rng.sample(paths, max(1, count // 8)):
+    for path in rng.sample(paths, max(1, count // 4)):
         picture = torch.from_numpy(np.asarray(Image.open(path))).movedim(-1, 0)
-        for _ in range(8):
+        for _ in range(4):
             top, left = (rng.randrange(side - CROP + 1) for side in picture.shape[1:])
             crop = picture[:, top : top + CROP, left : left + CROP]
             out.append(crop.flip(-1) if rng.random() < 0.5 else crop)
@@ -69,7 +70,7 @@ def loss_of(vae: AutoencoderNano, x: Tensor) -> tuple[Tensor, Tensor]:
 def train(pictures: Path, start: Path, out: Path, minutes: float, batch: int) -> None:
     vae = AutoencoderNano.from_pretrained(out if (out / "config.json").exists() else start)
     vae.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     rng, started, step, mean = random.Random(time.time()), time.time(), 0, None
     while (spent := (time.time() - started) / 60 / minutes) < 1:
         optimizer.param_groups[0]["lr"] = (

@@ -9,6 +9,7 @@ import re
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import resvg_py
@@ -18,13 +19,20 @@ HAND = "noto"
 
 def svgs(archive: Path) -> dict[str, str]:
     """Every SVG of a tar by its path without folder and ending, as `1f98a` or `author/name`."""
+    root = archive.name.split(".")[0] + "/"
+    return {
+        name.split(root)[-1].removeprefix("./").removesuffix(".svg"): data.decode()
+        for name, data in unpacked(archive)
+        if name.endswith(".svg")
+    }
+
+
+def unpacked(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """The files of a tar, with their names."""
     with tarfile.open(archive) as tar:
-        members = [m for m in tar if m.isfile() and m.name.endswith(".svg")]
-        root = archive.name.split(".")[0] + "/"
-        return {
-            m.name.split(root)[-1].removeprefix("./").removesuffix(".svg"): tar.extractfile(m).read().decode()
-            for m in members
-        }
+        for member in tar:
+            if (file := tar.extractfile(member)) is not None:
+                yield member.name, file.read()
 
 
 def lean(svg: str) -> str:

@@ -52,7 +52,8 @@ def speckle(size: tuple[int, int], scale: float, g: torch.Generator) -> Tensor:
 
 
 def grid(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    return torch.meshgrid(torch.arange(size[0]).float(), torch.arange(size[1]).float(), indexing="ij")
+    y, x = torch.meshgrid(torch.arange(size[0]).float(), torch.arange(size[1]).float(), indexing="ij")
+    return y, x
 
 
 def warp(x: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
@@ -121,7 +122,7 @@ def brush(x, cover, p, unit, g):
     layers = torch.cat(
         [warp(x, 3 * unit * clouds(size, 14 * unit, g), 3 * unit * clouds(size, 14 * unit, g)), bristles]
     )
-    strokes = sum(warp(layers, k * along[0], k * along[1]) for k in range(-3, 4)) / 7
+    strokes = torch.stack([warp(layers, k * along[0], k * along[1]) for k in range(-3, 4)]).mean(0)
     return (strokes[:3] + p["relief"] * strokes[3:] * (0.35 + luma(strokes[:3]))).clamp(0, 1)
 
 

@@ -29,12 +29,12 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=64)
     args = parser.parse_args()
     artwork, rng = Artwork(args.artwork, Library(args.library)), random.Random(1)
-    patches = []
+    cut = []
     for i in range(args.pictures):
         style = None if i % 4 == 0 else sample_style(rng.randrange(STYLES))
         x = render(sample_scene(rng, artwork)[0], style, artwork, i)
-        patches.append(F.pixel_unshuffle(x[None], PATCH).flatten(2)[0].T)
-    patches = torch.cat(patches).double()
+        cut.append(F.pixel_unshuffle(x[None], PATCH).flatten(2)[0].T)
+    patches = torch.cat(cut).double()
     mean = patches.mean(0)
     values, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
     values, vectors = values.flip(0), vectors.flip(1)
