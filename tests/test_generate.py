@@ -20,6 +20,9 @@ def test_a_worker_without_a_checkpoint_keeps_running_and_fails_jobs_with_the_rea
             assert failed.error.code == "engine_error"
             assert "'/nowhere' holds no checkpoint" in failed.error.message
             (worker,) = await workers.alive(database)
+            while worker.state == "loading":
+                await asyncio.sleep(0.05)
+                (worker,) = await workers.alive(database)
             assert (worker.state, worker.error) == ("failed", "The folder '/nowhere' holds no checkpoint")
 
     asyncio.run(story())

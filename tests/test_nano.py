@@ -65,10 +65,10 @@ def test_a_reference_of_strength_0_is_no_reference_bit_for_bit(painter):
 def test_a_stronger_reference_moves_the_palette_further(painter):
     reference = spots("#7b2cbf", "#240046")
     target = mean_colour(reference)
-    ladder = [paint(painter, references=[(reference, s)]).image for s in (0, 0.3, 1)]
+    ladder = [paint(painter, references=[(reference, s)], model=MODELS["medium"]).image for s in (0, 0.3, 1)]
     distances = [float(np.linalg.norm(mean_colour(picture) - target)) for picture in ladder]
     assert distances == sorted(distances, reverse=True)
-    assert distances[2] < 0.6 * distances[0]
+    assert distances[2] < 0.8 * distances[0]
 
 
 def test_a_negative_strength_pushes_away_from_the_reference(painter):

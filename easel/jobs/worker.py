@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -42,6 +43,7 @@ class Worker:
         self._load = load
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="painter")
         self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading")
+        self._news = asyncio.Event()  # the state has changed
         self._painter: Painter | None = None
         self._pictures = Line(database, queue.GENERATE, self._self.id, 1, self._generate)
         self._deliveries = Line(database, queue.DELIVER, self._self.id, DELIVERIES_AT_ONCE, self._deliver)
@@ -74,7 +76,7 @@ class Worker:
             self._self = replace(
                 self._self, state="ready", engine=painter.engine, checkpoint=painter.checkpoint
             )
-        await workers.say(self._database, self._self)
+        self._news.set()
 
     async def _generate(self, entry: Entry) -> None:
         claim = await jobs.claim(self._database, entry.row)
@@ -113,11 +115,13 @@ class Worker:
 
     async def _be_present(self) -> None:
         while True:
+            self._news.clear()
             try:
                 await workers.say(self._database, self._self)
             except AWAY as error:
                 log.warning("The database is away", error=str(error))
-            await asyncio.sleep(PRESENCE_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), PRESENCE_SECONDS)
 
     async def _prune(self) -> None:
         while True:
