@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoTokenizer, BertModel
+from transformers.utils import logging
 
 from easel.errors import CheckpointError
 
@@ -26,6 +27,7 @@ class TextEncoder:
 
     def __init__(self) -> None:
         folder = minilm_folder()
+        logging.disable_progress_bar()  # a worker's log is no place for it
         self._known: dict[str, Tensor] = {}
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.model = BertModel.from_pretrained(folder, local_files_only=True).eval()
