@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from easel.catalog import MODELS
-from easel.model.latents import to_tensor
+from easel.model.latents import to_picture, to_tensor
 from easel.model.vae import AutoencoderNano
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Reference
@@ -191,8 +191,7 @@ def half(picture: Image.Image) -> Tensor:
 
 
 def as_picture(x: Tensor, side: int) -> Image.Image:
-    picture = Image.fromarray((x.clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy())
-    return picture.resize((side, side), Image.Resampling.BICUBIC)
+    return to_picture(x[None]).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def lab_histogram(picture: Image.Image) -> np.ndarray:

@@ -48,9 +48,8 @@ class Engine:
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
         tapped, _ = self.model.text.tapped([conditioning.prompt])
         text = fuse_text(transformer, tapped.to(transformer.img_in.weight.dtype))
-        crowd = (
-            rows * columns / TAUGHT
-        )  # the picture's own tokens outnumber the references' more than they did
+        # The picture's own tokens outnumber the references' more than they did in training.
+        crowd = rows * columns / TAUGHT
         pull = self._references([(p, s * crowd) for p, s in conditioning.references if s > 0])
         push = self._references([(p, -s * crowd) for p, s in conditioning.references if s < 0])
         read = time.perf_counter()

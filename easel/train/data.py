@@ -24,7 +24,7 @@ from easel.catalog import SIZES
 from easel.model.vae import AutoencoderNano
 from easel.style.references import DETAIL, most_textured
 from easel.style.scene import GROUNDS, Ground, Item, Library, Scene, draw, raster, trim
-from easel.train.library import svgs, unpacked
+from easel.train.library import LIBRARY, svgs, unpacked
 from easel.train.styles import HANDS, Style, hls, sample_style, stylise
 
 SCENES = 64  # in a shard
@@ -217,9 +217,7 @@ def main() -> None:
     parser.add_argument("artwork", type=Path)
     parser.add_argument("vae", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument(
-        "--library", type=Path, default=Path(__file__).parents[1] / "checkpoints/nano/drawings.zip"
-    )
+    parser.add_argument("--library", type=Path, default=LIBRARY)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--shards", type=int, default=40)
     args = parser.parse_args()

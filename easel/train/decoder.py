@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from easel.model.latents import to_picture
 from easel.model.vae import AutoencoderNano
 from easel.style.scene import Library
 from easel.train.data import STYLES, Artwork, render, sample_scene
+from easel.train.library import LIBRARY
 from easel.train.styles import sample_style
 
 CROP = 256  # pixels a side
@@ -37,9 +39,7 @@ def render_pictures(artwork: Artwork, out: Path, first: int, count: int) -> None
         scene, _ = sample_scene(rng, artwork)
         style = None if number % 5 == 0 else sample_style(rng.randrange(STYLES))
         x = render(scene, style, artwork, number, short_side=2 * min(scene.width, scene.height))
-        Image.fromarray((x.movedim(0, -1).numpy() * 255).round().astype(np.uint8)).save(
-            path, compress_level=1
-        )
+        to_picture(x[None]).save(path, compress_level=1)
 
 
 def crops(paths: list[Path], count: int, rng: random.Random) -> Tensor:
@@ -98,9 +98,7 @@ def main() -> None:
     one = verbs.add_parser("render")
     one.add_argument("artwork", type=Path)
     one.add_argument("pictures", type=Path)
-    one.add_argument(
-        "--library", type=Path, default=Path(__file__).parents[1] / "checkpoints/nano/drawings.zip"
-    )
+    one.add_argument("--library", type=Path, default=LIBRARY)
     one.add_argument("--first", type=int, default=0)
     one.add_argument("--count", type=int, default=800)
     two = verbs.add_parser("train")

@@ -15,6 +15,7 @@ from pathlib import Path
 import resvg_py
 
 HAND = "noto"
+LIBRARY = Path(__file__).parents[1] / "checkpoints/nano/drawings.zip"  # what ships
 
 
 def svgs(archive: Path) -> dict[str, str]:

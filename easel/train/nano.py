@@ -246,6 +246,12 @@ def main() -> None:
         average, step = state["average"], state["step"]
         for optimizer, old in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(old)
+
+    def save() -> None:
+        states = [o.state_dict() for o in optimizers]
+        model = transformer.state_dict()
+        torch.save({"model": model, "average": average, "step": step, "optimizers": states}, saved)
+
     rng = random.Random(step)
     torch.manual_seed(step)
     started, first, mean = time.time(), step, None
@@ -273,15 +279,8 @@ def main() -> None:
             )
         if step % 50 == 0:
             pictures.refresh()
-            states = [o.state_dict() for o in optimizers]
-            torch.save(
-                {"model": transformer.state_dict(), "average": average, "step": step, "optimizers": states},
-                saved,
-            )
-    states = [o.state_dict() for o in optimizers]
-    torch.save(
-        {"model": transformer.state_dict(), "average": average, "step": step, "optimizers": states}, saved
-    )
+            save()
+    save()
     transformer.load_state_dict(average)
     transformer.save_pretrained(args.out / "transformer")
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from easel.model.vae import PATCH, AutoencoderNano
 from easel.style.scene import Library
 from easel.train.data import STYLES, Artwork, render, sample_scene
+from easel.train.library import LIBRARY
 from easel.train.styles import sample_style
 
 WHITENING = 0.6  # 0 keeps each component's variance as in pixels, 1 makes them all equal
@@ -22,9 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artwork", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument(
-        "--library", type=Path, default=Path(__file__).parents[1] / "checkpoints/nano/drawings.zip"
-    )
+    parser.add_argument("--library", type=Path, default=LIBRARY)
     parser.add_argument("--pictures", type=int, default=400)
     parser.add_argument("--channels", type=int, default=64)
     args = parser.parse_args()
