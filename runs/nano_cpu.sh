@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The nano model from nothing, on a CPU of two cores: about three hours. Stops and resumes where it was.
+# The nano model from nothing, on a CPU of two cores: about three and a half hours. Stops and resumes where it was.
 #
 #   ARTWORK=folder-of-the-archives runs/nano_cpu.sh
 #
@@ -17,14 +17,14 @@ mkdir -p "$work"
 [ -f "$nano/drawings.zip" ] || $python -m easel.train.library "$ARTWORK" "$nano/drawings.zip"
 [ -d "$work/projection" ] || $python -m easel.train.project "$ARTWORK" "$work/projection" --pictures 400 --channels 96
 
-# 2. Scenes in styles as latents, and full-size pictures for the decoder (20 minutes, a core each).
+# 2. Scenes in styles as latents, and windows of full-size pictures for the decoder (25 minutes, a core each).
 OMP_NUM_THREADS=1 $python -m easel.train.data "$ARTWORK" "$work/projection" "$work/scenes" --shards 38 &
-OMP_NUM_THREADS=1 $python -m easel.train.decoder render "$ARTWORK" "$work/pictures" --count 300
+OMP_NUM_THREADS=1 $python -m easel.train.windows "$ARTWORK" "$work/windows" --shards 40
 wait
 
 # 3. The transformer, then the decoder.
 $python -m easel.train.nano "$work/scenes" "$work/transformer" --minutes "${MINUTES:-75}"
-$python -m easel.train.decoder train "$work/pictures" "$work/projection" "$work/vae" --minutes 25
+$python -m easel.train.decoder "$work/windows" "$work/projection" "$work/vae" --minutes 50
 
 # 4. What ships, and its measures.
 $python -m easel.train.pack "$work/transformer/transformer" "$work/vae" "$nano" --name nano-1

@@ -7,11 +7,15 @@ import pytest
 import torch
 
 from easel.model import weights
+from easel.model.decoder import decoder_noise
+from easel.model.texture import STATISTICS
 from easel.model.vae import AutoencoderNano
 from easel.style.painter import SHIPPED
 from easel.style.scene import GROUNDS, Ground, Item, Library, Scene, draw
+from easel.train.decoder import Learner
 from easel.train.operators import OPERATORS
 from easel.train.styles import sample_style, stylise
+from easel.train.windows import CROP, Batch
 
 
 def plain(side: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
@@ -52,13 +56,58 @@ def test_a_style_is_the_same_for_the_same_number():
     assert not torch.equal(one.ramp, other.ramp)
 
 
-def test_latents_of_a_mixture_are_the_mixture_of_latents():
-    vae = AutoencoderNano(latent_channels=8, widths=(16, 16), blocks=(1, 1))
+def tiny_vae() -> AutoencoderNano:
+    """An autoencoder of few random weights, none of them zero."""
+    torch.manual_seed(1)
+    vae = AutoencoderNano(latent_channels=8, style_channels=4, widths=(8, 12), blocks=(1, 1))
     vae.basis.copy_(torch.linalg.qr(torch.randn(768, 8)).Q)
+    torch.nn.init.normal_(vae.decoder.leave.weight, std=0.1)
+    return vae.requires_grad_(False)
+
+
+def test_latents_of_a_mixture_are_the_mixture_of_latents():
+    vae = tiny_vae()
     one, other = torch.rand(2, 1, 3, 64, 96)
     mixed = vae.encode(0.3 * one + 0.7 * other)
     assert mixed.shape == (1, 8, 2, 3)
     assert torch.allclose(mixed, 0.3 * vae.encode(one) + 0.7 * vae.encode(other), atol=1e-5)
+
+
+def test_a_crop_decodes_as_it_does_within_its_picture():
+    vae, sketch, noise = tiny_vae(), torch.rand(1, 3, 256, 320), decoder_noise(1, 256, 320)
+    z, style = vae.encode(sketch), torch.randn(1, 4)
+    whole = vae.decode(z, sketch, style, noise)
+    part = vae.decode(z[..., 2:8], sketch[..., 64:256], style, noise[..., 16:64])
+    assert torch.allclose(part[..., 64:128], whole[..., 128:192], atol=1e-4)
+
+
+def test_the_style_code_changes_how_the_same_latents_are_painted():
+    vae, sketch, noise = tiny_vae(), torch.rand(1, 3, 64, 64), decoder_noise(1, 64, 64)
+    z = vae.encode(sketch)
+    none, some = (vae.decode(z, sketch, code, noise) for code in (torch.zeros(1, 4), torch.ones(1, 4)))
+    assert (none - some).abs().mean() > 1e-3
+
+
+def test_everything_that_ships_of_the_decoder_learns():
+    learner, rng = Learner(tiny_vae().requires_grad_(True)), random.Random(1)
+    parts = {}
+    for _ in range(8):  # references and words each have their turn
+        crops, styles = torch.rand(2, 8, 3, CROP, CROP), [1, 2, 3, 4]
+        words = torch.nn.functional.normalize(torch.randn(2, 4, 384), dim=-1)
+        batch = Batch(*crops, torch.randn(4, 2 * STATISTICS), *words, styles)
+        parts = learner.losses(batch, rng)
+        sum(parts.values()).backward()
+    assert all(part.isfinite() for part in parts.values())
+    still = [name for name, p in learner.vae.named_parameters() if p.grad is None or not p.grad.any()]
+    assert still == []
+
+
+def test_a_style_is_read_alike_wherever_its_marks_lie():
+    reader, sheet = tiny_vae().style, torch.rand(1, 3, 512, 256)
+    moved = torch.cat([half.roll((16, 32), (2, 3)) for half in sheet.chunk(2, 2)], 2)
+    other = torch.rand(1, 3, 512, 256) ** 3
+    near, far = ((reader.see(sheet) - reader.see(x)).norm() for x in (moved, other))
+    assert near < 0.3 * far
 
 
 def test_weights_at_rest_are_close_to_what_was_saved(tmp_path):

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from easel.engine.sampler import sample
 from easel.model import flow, latents
+from easel.model.decoder import decoder_noise
 from easel.model.krea2 import Krea2
 from easel.model.transformer import References, fuse_text, grid, read_references
 from easel.schema.painting import Step
 
 TOKEN = 32  # pixels a side that one token of the nano model stands for
 TAUGHT = 256  # tokens of a picture in training
+FULL = 1.5  # the most that codes of styles may sum to
 PREVIEW = 256
 
 
@@ -29,7 +31,7 @@ class Conditioning:
     height: int
     seed: int
     steps: int
-    sketch: Image.Image | None  # the scene drawn plainly, at half size
+    sketch: Image.Image | None  # the scene drawn plainly
     references: Sequence[tuple[Image.Image, float]]  # sheets of `style.references`, strengths other than 0
 
 
@@ -48,10 +50,13 @@ class Engine:
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
         tapped, _ = self.model.text.tapped([conditioning.prompt])
         text = fuse_text(transformer, tapped.to(transformer.img_in.weight.dtype))
+        sheets = [(latents.to_tensor(picture), strength) for picture, strength in conditioning.references]
         # The picture's own tokens outnumber the references' more than they did in training.
         crowd = rows * columns / TAUGHT
-        pull = self._references([(p, s * crowd) for p, s in conditioning.references if s > 0])
-        push = self._references([(p, -s * crowd) for p, s in conditioning.references if s < 0])
+        pull = self._references([(sheet, s * crowd) for sheet, s in sheets if s > 0])
+        push = self._references([(sheet, -s * crowd) for sheet, s in sheets if s < 0])
+        style = self._style(conditioning.prompt, [(sheet, s) for sheet, s in sheets if s > 0])
+        sketch = None if conditioning.sketch is None else latents.to_tensor(conditioning.sketch)
         read = time.perf_counter()
 
         def report(step: int, tokens: Tensor) -> None:
@@ -65,34 +70,45 @@ class Engine:
             flow.timesteps(conditioning.steps, flow.shift_of(rows * columns)),
             text,
             grid(rows, columns),
-            sketch=self._sketch(conditioning.sketch, rows * columns),
+            sketch=self._tokens(sketch, rows * columns),
             references=pull,
             away=push,
             on_step=report,
         )
         sampled = time.perf_counter()
-        picture = latents.to_picture(self._decode(latents.unpack(tokens, rows, 1)))
+        noise = decoder_noise(
+            1, conditioning.height, conditioning.width, torch.Generator().manual_seed(conditioning.seed)
+        )
+        with self._fast():
+            picture = latents.to_picture(vae.decode(latents.unpack(tokens, rows, 1), sketch, style, noise))
         ends = (begun, read, sampled, time.perf_counter())
         self.seconds = {
             part: b - a for part, (a, b) in zip(("read", "sample", "decode"), pairwise(ends), strict=True)
         }
         return picture
 
-    def _sketch(self, sketch: Image.Image | None, count: int) -> Tensor:
+    def _tokens(self, sketch: Tensor | None, count: int) -> Tensor:
         """The sketch as tokens (1, N, C); zeros where there is none."""
         if sketch is None:
             return torch.zeros(1, count, self.model.vae.config.latent_channels)
-        return latents.pack(self.model.vae.encode_half(latents.to_tensor(sketch)), 1)
+        return latents.pack(self.model.vae.encode(sketch), 1)
 
-    def _references(self, sheets: Sequence[tuple[Image.Image, float]]) -> References | None:
+    def _references(self, sheets: Sequence[tuple[Tensor, float]]) -> References | None:
         if not sheets:
             return None
         dtype = self.model.transformer.img_in.weight.dtype
-        encoded = [self.model.vae.encode(latents.to_tensor(sheet)).to(dtype) for sheet, _ in sheets]
+        encoded = [self.model.vae.encode(sheet).to(dtype) for sheet, _ in sheets]
         return read_references(self.model.transformer, encoded, torch.tensor([[s for _, s in sheets]]))
 
-    def _decode(self, z: Tensor) -> Tensor:
-        with torch.autocast(
+    def _style(self, prompt: str, sheets: Sequence[tuple[Tensor, float]]) -> Tensor:
+        """The decoder's code: the references' by their strengths, the words' for what those leave free."""
+        reader, total = self.model.vae.style, sum(s for _, s in sheets)
+        code = max(0.0, 1 - total) * reader.hear(self.model.text.embed([prompt]))
+        for sheet, strength in sheets:
+            code = code + strength * min(1, FULL / total) * reader.see(sheet)
+        return code
+
+    def _fast(self) -> torch.autocast:
+        return torch.autocast(
             "cpu", torch.bfloat16, enabled=self.model.transformer.img_in.weight.dtype == torch.bfloat16
-        ):
-            return self.model.vae.decode(z)
+        )

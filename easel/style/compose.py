@@ -49,7 +49,7 @@ def compose(
 
     prompt = expand(request.prompt, request.creativity, seed, bool(heard), similarity)
     planned = plan(prompt, width // 2, height // 2, seed, library, nearest)
-    canvas, _ = draw(planned.scene, library.raster)
+    canvas, _ = draw(planned.scene.at(min(width, height)), library.raster)
     conditioning = Conditioning(
         prompt=prompt,
         width=width,

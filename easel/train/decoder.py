@@ -1,121 +1,267 @@
-"""Trains the decoder of the nano autoencoder on full-size pictures; the encoder is the fixed projection.
-Resumes.
+"""Trains the decoder of the nano autoencoder, and the reader that tells it the style. Resumes.
 
-python -m easel.train.decoder render ARTWORK PICTURES --count 800
-python -m easel.train.decoder train PICTURES VAE OUT --minutes 30
+python -m easel.train.decoder WINDOWS VAE OUT --minutes 60
+
+The encoder is the fixed projection. Where marks fall cannot be known from rough latents, so pixels count as
+far as the latents still tell of them, and beside them stand measures that know no place: local statistics of
+texture, and a judge that learns to tell painted crops from real ones.
 """
 
 import argparse
 import random
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
+from torch.nn.utils.parametrizations import spectral_norm
 
-from easel.model.latents import to_picture
+from easel.model.decoder import decoder_noise
+from easel.model.text import TextEncoder
+from easel.model.texture import STATISTICS, local
 from easel.model.vae import AutoencoderNano
-from easel.style.scene import Library
-from easel.train.data import STYLES, Artwork, render, sample_scene
-from easel.train.library import LIBRARY
-from easel.train.styles import sample_style
+from easel.train.operators import OPERATORS
+from easel.train.styles import HANDS, sample_style
+from easel.train.windows import CROP, EACH, Batch, make_batch, read
 
-CROP = 256  # pixels a side
-RATE = 4e-4  # 1e-3 breaks out after 500 steps
-NOISE = 0.15  # the most noise on the latents, since the transformer's are never quite right
+TECHNIQUES = ["plain", *OPERATORS]
 
 
-def render_pictures(artwork: Artwork, out: Path, first: int, count: int) -> None:
-    """Write full-size pictures, one in five of them plain."""
-    out.mkdir(parents=True, exist_ok=True)
-    for number in range(first, first + count):
-        path = out / f"{number:05d}.png"
-        if path.exists():
-            continue
-        rng = random.Random(f"decoder {number}")
-        scene, _ = sample_scene(rng, artwork)
-        style = None if number % 5 == 0 else sample_style(rng.randrange(STYLES))
-        x = render(scene, style, artwork, number, short_side=2 * min(scene.width, scene.height))
-        to_picture(x[None]).save(path, compress_level=1)
+def rough(exact: Tensor, plain: Tensor, rng: random.Random) -> tuple[Tensor, float]:
+    """Latents (C, h, w) of a picture as a transformer might hand them over, and how far they still tell it.
+
+    From the picture's own under noise, over ones whose fine components are lost, to the sketch's.
+    """
+    kind, z, told = rng.random(), exact.clone(), 1.0
+    if kind < 0.35:
+        z += rng.uniform(0, 0.4) * torch.randn_like(z)
+    elif kind < 0.7:
+        keep, told = round(2 ** rng.uniform(2, 6)), 0.4
+        left, drawn = rng.uniform(0, 0.6), rng.uniform(0, 0.5)
+        z[keep:] = left * exact[keep:] + drawn * (plain[keep:] - left * exact[keep:])
+        z += rng.uniform(0, 0.3) * torch.randn_like(z)
+    else:
+        keep, told = rng.choice((3, 6, 12)), 0.15
+        change = F.avg_pool2d((exact - plain)[None], 3, 1, 1, count_include_pad=False)[0]
+        z = plain.clone()
+        z[:keep] += rng.uniform(0.3, 1) * change[:keep]
+        z += rng.uniform(0, 0.2) * torch.randn_like(z)
+    return z, told
 
 
-def crops(paths: list[Path], count: int, rng: random.Random) -> Tensor:
-    """Random windows (count, 3, CROP, CROP) in 0..1, four from a picture."""
-    out = []
-    for path in rng.sample(paths, max(1, count // 4)):
-        picture = torch.from_numpy(np.asarray(Image.open(path))).movedim(-1, 0)
-        for _ in range(4):
-            top, left = (rng.randrange(side - CROP + 1) for side in picture.shape[1:])
-            crop = picture[:, top : top + CROP, left : left + CROP]
-            out.append(crop.flip(-1) if rng.random() < 0.5 else crop)
-    return torch.stack(out).float() / 255
+def distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """The sum of the pairs' mean absolute differences."""
+    return torch.stack([(a - b).abs().mean() for a, b in zip(found, wanted, strict=True)]).sum()
 
 
-def gradients(x: Tensor) -> Tensor:
-    return torch.cat([(x[..., 1:, :-1] - x[..., :-1, :-1]), (x[..., :-1, 1:] - x[..., :-1, :-1])], 1)
+def about(style_number: int) -> tuple[Tensor, int, int]:
+    """What a code should tell of its style: numbers, technique, hand (-1 where the technique covers it)."""
+    style = sample_style(style_number)
+    numbers = [style.ramp.flatten(), *(style.colours[k] for k in ("ink", "paper", "spot"))]
+    shown = style.technique in ("plain", "outline", "blur", "grain", "flat", "pixel", "duotone")
+    technique = TECHNIQUES.index(style.technique)
+    return (
+        torch.cat([*numbers, torch.tensor([style.amount])]),
+        technique,
+        HANDS.index(style.hand) if shown else -1,
+    )
 
 
-def loss_of(vae: AutoencoderNano, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What is minimised, and the mean square error beside it."""
-    z = vae.encode(x)
-    z = z + NOISE * torch.rand(len(z), 1, 1, 1) * torch.randn_like(z)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = vae.decode(z)
-    return F.l1_loss(y, x) + F.l1_loss(gradients(y), gradients(x)), F.mse_loss(y.detach(), x)
+class Judge(torch.nn.Module):
+    """Tells painted crops from real ones of the same style (Miyato and Koyama 2018, "cGANs with Projection
+    Discriminator", arXiv 1802.05637)."""
 
-
-def train(pictures: Path, start: Path, out: Path, minutes: float, batch: int) -> None:
-    vae = AutoencoderNano.from_pretrained(out if (out / "config.json").exists() else start)
-    vae.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    rng, started, step, mean = random.Random(time.time()), time.time(), 0, None
-    while (spent := (time.time() - started) / 60 / minutes) < 1:
-        optimizer.param_groups[0]["lr"] = (
-            1e-3 * min(1, (step + 1) / 40) * max(0.02, min(1, (1 - spent) / 0.5))
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 128)):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(
+            spectral_norm(torch.nn.Conv2d(a, b, 4, 2, 1)) for a, b in pairwise((3, *widths))
         )
-        loss, error = loss_of(vae, crops(sorted(pictures.glob("*.png")), batch, rng))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        self.real = spectral_norm(torch.nn.Conv2d(widths[-1], 1, 1))
+        self.style = spectral_norm(torch.nn.Linear(2 * STATISTICS, widths[-1]))
+
+    def forward(self, x: Tensor, style: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """How real each place looks, (B, 1, h, w), and the means of features in a 4 × 4 grid of places."""
+        h, found = 2 * x - 1, []
+        for layer in self.layers:
+            h = F.leaky_relu(layer(h), 0.2)
+            found.append(F.adaptive_avg_pool2d(h, 4))
+        like = (h * self.style(style)[:, :, None, None]).sum(1, keepdim=True) / h.shape[1] ** 0.5
+        return self.real(h) + like, found
+
+
+class Learner(torch.nn.Module):
+    """The autoencoder with what only its training needs: the judge, and a head that says what codes tell."""
+
+    def __init__(self, vae: AutoencoderNano):
+        super().__init__()
+        self.vae = vae
+        self.judge = Judge()
+        self.tell = torch.nn.Linear(vae.config.style_channels, 19 + len(TECHNIQUES) + len(HANDS))
+
+    def losses(self, batch: Batch, rng: random.Random) -> dict[str, Tensor]:
+        """What is minimised, part by part."""
+        codes, strengths, extra = self.codes(batch, rng)
+        bank = self.vae.style.bank
+        code, s = codes.repeat_interleave(EACH, 0), strengths.repeat_interleave(EACH)
+        target = torch.lerp(batch.plain, batch.styled, s[:, None, None, None])
+        with torch.no_grad():
+            exact, drawn = self.vae.encode(target), self.vae.encode(batch.plain)
+            roughened = [rough(a, b, rng) for a, b in zip(exact, drawn, strict=True)]
+            z, told = torch.stack([z for z, _ in roughened]), torch.tensor([t for _, t in roughened])
+            told = torch.where(s == 0, 2.0, told)[:, None, None, None]
+            wanted = local(target, bank)
+        sketch = batch.plain if rng.random() > 0.05 else None
+        with torch.autocast("cpu", torch.bfloat16):
+            y = self.vae.decode(z, sketch, code, decoder_noise(len(z), CROP, CROP))
+        found = local(y, bank)
+        shown, full = self.vae.style.standard(batch.sheets).repeat_interleave(EACH, 0), s == 1
+        return extra | {
+            "pixels": 2 * (told * (y - target).abs()).mean(),
+            "colours": (F.avg_pool2d(y, 16) - F.avg_pool2d(target, 16)).abs().mean(),
+            "texture": distance(found, wanted),
+            **self.judged(y[full], target[full], shown[full]),
+        }
+
+    def codes(self, batch: Batch, rng: random.Random) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """A code for each style of the batch, how strongly its crops show it, and what codes learn by
+        themselves."""
+        reader = self.vae.style
+        seen, asked, unasked = (
+            reader.code(batch.sheets),
+            reader.hear(batch.asked),
+            reader.hear(batch.captions),
+        )
+        codes, strengths = [], []
+        for of_picture, of_words, of_plain_words in zip(seen, asked, unasked, strict=True):
+            chance, strength = rng.random(), rng.uniform(0.1, 1) if rng.random() < 0.25 else 1.0
+            if chance < 0.72:
+                codes.append(strength * of_picture)
+            elif chance < 0.86:
+                strength = 1.0
+                codes.append(of_words)
+            else:
+                strength = 0.0
+                codes.append(of_plain_words if chance < 0.93 else 0 * of_picture)
+            strengths.append(strength)
+        numbers, techniques, hands = zip(*(about(n) for n in batch.styles), strict=True)
+        said = self.tell(seen).split([19, len(TECHNIQUES), len(HANDS)], 1)
+        tell = (
+            0.3 * F.l1_loss(said[0], torch.stack(numbers))
+            + 0.03 * F.cross_entropy(said[1], torch.tensor(techniques))
+            + 0.02
+            * F.cross_entropy(said[2], torch.tensor(hands), ignore_index=-1, reduction="sum")
+            / len(hands)
+        )
+        extra = {"tell": tell, "words": 0.1 * F.mse_loss(asked, seen.detach())}
+        return torch.stack(codes), torch.tensor(strengths), extra
+
+    def judged(self, painted: Tensor, real: Tensor, style: Tensor) -> dict[str, Tensor]:
+        """What the judge loses, what the painter loses to it, and how their features differ."""
+        with torch.autocast("cpu", torch.bfloat16):
+            on_real, real_features = self.judge(real, style)
+            on_painted, _ = self.judge(painted.detach(), style)
+            self.judge.requires_grad_(False)
+            passed, features = self.judge(painted, style)
+            self.judge.requires_grad_(True)
+        return {
+            "judge": F.relu(1 - on_real.float()).mean() + F.relu(1 + on_painted.float()).mean(),
+            "fooled": -0.02 * passed.float().mean(),
+            "features": 0.1 * distance([f.detach() for f in real_features], features),
+        }
+
+
+class Optimisers:
+    """Muon on the painter's kernels, AdamW on the rest of it, Adam on the judge."""
+
+    def __init__(self, learner: Learner):
+        self.painter = {n: p for n, p in learner.named_parameters() if not n.startswith("judge")}
+        self.kernels = [p for n, p in self.painter.items() if p.ndim == 4 and "leave" not in n]
+        self.matrices = [torch.nn.Parameter(p.data.view(len(p), -1)) for p in self.kernels]  # the same memory
+        rest = [p for n, p in self.painter.items() if p.ndim != 4 or "leave" in n]
+        self.all = [
+            torch.optim.Muon(self.matrices, lr=2e-3, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=7e-4, betas=(0.9, 0.98), weight_decay=0.0),
+            torch.optim.Adam(learner.judge.parameters(), lr=4e-4, betas=(0.0, 0.95)),
+        ]
+        self.rates = [optimizer.param_groups[0]["lr"] for optimizer in self.all]
+
+    def step(self, scale: float) -> None:
+        """A step at the learning rates times `scale`."""
+        torch.nn.utils.clip_grad_norm_(self.painter.values(), 1.0)
+        for matrix, kernel in zip(self.matrices, self.kernels, strict=True):
+            matrix.grad = None if kernel.grad is None else kernel.grad.view(len(kernel), -1)
+        for optimizer, rate in zip(self.all, self.rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * scale
+            optimizer.step()
+
+
+def train(folder: Path, start: Path, out: Path, minutes: float, groups: int) -> None:
+    learner, saved, step = Learner(AutoencoderNano()), out / "state.pt", 0
+    shards = read(folder, TextEncoder(), learner.vae.style)
+    begin(learner.vae, AutoencoderNano.from_pretrained(start), torch.cat([shard.sheets for shard in shards]))
+    optimisers = Optimisers(learner)
+    average = {name: p.detach().clone() for name, p in learner.vae.named_parameters()}
+    if saved.exists():
+        state = torch.load(saved)
+        learner.load_state_dict(state["learner"])
+        average, step = state["average"], state["step"]
+        for optimizer, old in zip(optimisers.all, state["optimizers"], strict=True):
+            optimizer.load_state_dict(old)
+
+    def save() -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        states = [o.state_dict() for o in optimisers.all]
+        model = learner.state_dict()
+        torch.save({"learner": model, "average": average, "step": step, "optimizers": states}, saved)
+
+    rng, started, first = random.Random(step), time.time(), step
+    means: dict[str, float] = {}
+    torch.manual_seed(step)
+    while (spent := (time.time() - started) / 60 / minutes) < 1:
+        losses = learner.losses(make_batch(shards, groups, rng), rng)
+        torch.stack(list(losses.values())).sum().backward()
+        optimisers.step(min(1, (step - first + 1) / 50) * max(0.02, min(1, (1 - spent) / 0.3)))
+        learner.zero_grad()
         step += 1
-        mean = error if mean is None else 0.97 * mean + 0.03 * error
+        keep = min(0.998, step / (step + 20))
+        with torch.no_grad():
+            for name, p in learner.vae.named_parameters():
+                average[name].lerp_(p, 1 - keep)
+        for name, value in losses.items():
+            means[name] = 0.97 * means.get(name, value.item()) + 0.03 * value.item()
         if step % 20 == 0:
-            print(f"step {step} loss {loss.item():.4f} {-10 * mean.log10().item():.2f} dB", flush=True)
+            rate = (step - first) * groups * EACH / (time.time() - started)
+            said = " ".join(f"{name} {value:.4f}" for name, value in means.items())
+            print(f"step {step} {said} {rate:.1f} crops/s", flush=True)
         if step % 200 == 0:
-            vae.save_pretrained(out)
-    vae.save_pretrained(out)
+            save()
+    save()
+    learner.vae.load_state_dict(average, strict=False)
+    learner.vae.save_pretrained(out)
+
+
+def begin(vae: AutoencoderNano, projection: AutoencoderNano, statistics: Tensor) -> None:
+    """Set what is not learnt: the encoder, and the scale of statistics."""
+    for name in ("mean", "basis", "scale"):
+        getattr(vae, name).copy_(getattr(projection, name))
+    vae.style.mean.copy_(statistics.mean(0))
+    vae.style.spread.copy_(statistics.std(0) + 0.02)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    one = verbs.add_parser("render")
-    one.add_argument("artwork", type=Path)
-    one.add_argument("pictures", type=Path)
-    one.add_argument("--library", type=Path, default=LIBRARY)
-    one.add_argument("--first", type=int, default=0)
-    one.add_argument("--count", type=int, default=800)
-    two = verbs.add_parser("train")
-    two.add_argument("pictures", type=Path)
-    two.add_argument("vae", type=Path, help="the folder `easel.train.project` wrote")
-    two.add_argument("out", type=Path)
-    two.add_argument("--minutes", type=float, default=30)
-    two.add_argument("--batch", type=int, default=16)
+    parser.add_argument("windows", type=Path)
+    parser.add_argument("vae", type=Path, help="the folder `easel.train.project` wrote")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--groups", type=int, default=16, help="styles in a batch")
     args = parser.parse_args()
-    if args.verb == "render":
-        torch.set_num_threads(1)
-        with torch.inference_mode():
-            render_pictures(
-                Artwork(args.artwork, Library(args.library)), args.pictures, args.first, args.count
-            )
-    else:
-        train(args.pictures, args.vae, args.out, args.minutes, args.batch)
+    train(args.windows, args.vae, args.out, args.minutes, args.groups)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""What textures and palettes are told apart by: spreads of values, and energies of filters on four scales.
+
+After Portilla and Simoncelli 2000, "A parametric texture model based on joint statistics of complex wavelet
+coefficients": two pictures that agree in such numbers look like the same stuff, wherever their marks lie.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SCALES = (1, 2, 4, 8)
+LEVELS = (0.08, 0.248, 0.416, 0.584, 0.752, 0.92)
+OPPONENT = ((0.3, 0.59, 0.11), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # lightness, two colours
+
+
+def filters() -> Tensor:
+    """First and second derivatives of a Gaussian in four directions on lightness, first ones in two on the
+    opponent colours: (12, 3, 7, 7)."""
+    y, x = torch.meshgrid(torch.arange(-3.0, 4), torch.arange(-3.0, 4), indexing="ij")
+    bell = torch.exp(-(x**2 + y**2) / 2)
+    out = []
+    for order, channel, turn in [(o, 0, t) for o in (1, 2) for t in range(4)] + [
+        (1, c, t) for c in (1, 2) for t in (0, 2)
+    ]:
+        along = x * math.cos(turn * math.pi / 4) + y * math.sin(turn * math.pi / 4)
+        kernel = bell * (along if order == 1 else along**2 - 1)
+        kernel = kernel - kernel.mean()
+        out.append(torch.tensor(OPPONENT[channel])[:, None, None] * kernel / kernel.abs().sum())
+    return torch.stack(out)
+
+
+def above(x: Tensor) -> Tensor:
+    """How far each colour of (B, 3, H, W) is above each level: (B, 18, H, W) in 0..1."""
+    levels = x.new_tensor(LEVELS)[:, None, None, None]
+    return torch.sigmoid((x[:, None] - levels) / 0.06).flatten(1, 2)
+
+
+def local(x: Tensor, bank: Tensor, window: int = 64) -> list[Tensor]:
+    """Statistics of (B, 3, H, W) in windows of so many pixels, half overlapping, by kind and scale."""
+    found = []
+    for scale in SCALES:
+        x = F.avg_pool2d(x, 2) if scale > 1 else x
+        side = window // scale
+        found.append(3 * (F.avg_pool2d(F.conv2d(x, bank).square(), side, side // 2) + 4e-6).sqrt())
+        if scale == 2:
+            found.append(F.avg_pool2d(above(x), side, side // 2))
+    return found
+
+
+def whole(x: Tensor, bank: Tensor) -> Tensor:
+    """Statistics of all of (B, 3, H, W): (B, STATISTICS)."""
+    found = [x.mean((2, 3)), above(x).mean((2, 3))]
+    for scale in SCALES:
+        x = F.avg_pool2d(x, 2) if scale > 1 else x
+        r = F.conv2d(x, bank)
+        size, spread = r.abs().mean((2, 3)), (r.square().mean((2, 3)) + 1e-6).sqrt()
+        found += [spread.log(), (size + 1e-3) / (spread + 1e-3)]  # the second is small where marks are sparse
+    return torch.cat(found, 1)
+
+
+STATISTICS = 3 + 3 * len(LEVELS) + len(SCALES) * 2 * 12
