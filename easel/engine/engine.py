@@ -27,6 +27,7 @@ class Conditioning:
     """All that decides a picture, in the model's terms."""
 
     prompt: str
+    says_style: bool  # whether the prompt has words for how it is painted
     width: int
     height: int
     seed: int
@@ -55,7 +56,7 @@ class Engine:
         crowd = rows * columns / TAUGHT
         pull = self._references([(sheet, s * crowd) for sheet, s in sheets if s > 0])
         push = self._references([(sheet, -s * crowd) for sheet, s in sheets if s < 0])
-        style = self._style(conditioning.prompt, [(sheet, s) for sheet, s in sheets if s > 0])
+        style = self._style(conditioning, [(sheet, s) for sheet, s in sheets if s > 0])
         sketch = None if conditioning.sketch is None else latents.to_tensor(conditioning.sketch)
         read = time.perf_counter()
 
@@ -100,10 +101,11 @@ class Engine:
         encoded = [self.model.vae.encode(sheet).to(dtype) for sheet, _ in sheets]
         return read_references(self.model.transformer, encoded, torch.tensor([[s for _, s in sheets]]))
 
-    def _style(self, prompt: str, sheets: Sequence[tuple[Tensor, float]]) -> Tensor:
+    def _style(self, conditioning: Conditioning, sheets: Sequence[tuple[Tensor, float]]) -> Tensor:
         """The decoder's code: the references' by their strengths, the words' for what those leave free."""
         reader, total = self.model.vae.style, sum(s for _, s in sheets)
-        code = max(0.0, 1 - total) * reader.hear(self.model.text.embed([prompt]))
+        words = reader.hear(self.model.text.embed([conditioning.prompt]))
+        code = max(0.0, 1 - total) * conditioning.says_style * words
         for sheet, strength in sheets:
             code = code + strength * min(1, FULL / total) * reader.see(sheet)
         return code

@@ -15,6 +15,7 @@ from easel.style.expand import expand
 from easel.style.plan import Plan, plan
 from easel.style.references import reference_sheet
 from easel.style.scene import Library, draw
+from easel.style.words import looks, split
 
 NEAREST = 20  # drawings offered for a phrase
 
@@ -52,6 +53,7 @@ def compose(
     canvas, _ = draw(planned.scene.at(min(width, height)), library.raster)
     conditioning = Conditioning(
         prompt=prompt,
+        says_style=any(slot in ("medium", "palette", "texture") for slot, _ in looks(split(prompt))),
         width=width,
         height=height,
         seed=seed,
