@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,15 +93,24 @@ def small(x: Tensor) -> Tensor:
     return F.interpolate(x[None], (96, 96), mode="area")[0]
 
 
+def fitted(name: str, net: Net, batches: Callable[[], tuple[Tensor, list[Tensor]]], steps: int) -> Net:
+    """`net` trained by `fit`, from the second run on out of a file."""
+    net.load_state_dict(kept(f"{name}-net", lambda: fit(net, batches, steps).state_dict()))
+    return net.eval()
+
+
 def fit(net: Net, batches: Callable[[], tuple[Tensor, list[Tensor]]], steps: int) -> Net:
     """Train on `batches()` -> (x, labels a head); labels below 0 do not count."""
+    net.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
     net.train()
     for _ in range(steps):
         x, labels = batches()
+        with torch.autocast("cpu", torch.bfloat16):
+            said = net(x.contiguous(memory_format=torch.channels_last))
         loss = sum(
-            F.cross_entropy(y, label, ignore_index=-1) for y, label in zip(net(x), labels, strict=True)
+            F.cross_entropy(y.float(), label, ignore_index=-1) for y, label in zip(said, labels, strict=True)
         )
         optimizer.zero_grad()
         loss.backward()
@@ -109,7 +119,7 @@ def fit(net: Net, batches: Callable[[], tuple[Tensor, list[Tensor]]], steps: int
     return net.eval()
 
 
-def kept(name: str, make: Callable[[], Tensor]) -> Tensor:
+def kept(name: str, make: Callable[[], Any]) -> Any:
     """What `make` gives, from the second run on out of a file."""
     path = CACHE / f"{name}.pt"
     if not path.exists():
@@ -137,7 +147,7 @@ def content_classifier(artwork: Artwork, keys: list[str]) -> tuple[Net, float]:
         crop = crop.flip(-1) if random.random() < 0.5 else crop
         return crop * random.uniform(0.85, 1.15), [pick % NOUNS]
 
-    net = fit(Net(NOUNS), batch, 1500)
+    net = fitted("content", Net(NOUNS), batch, 1500)
     with torch.inference_mode():
         right = net(test.float() / 255)[0].argmax(1) == torch.arange(len(test)) % NOUNS
     return net, right.float().mean().item()
@@ -175,7 +185,7 @@ def style_classifier(artwork: Artwork, vae: AutoencoderNano) -> tuple[Net, float
         crop = x[pick].float() / 255
         return crop.flip(-1) if random.random() < 0.5 else crop, list(y[pick].T)
 
-    net = fit(Net(len(TECHNIQUES), len(HANDS)), batch, 900)
+    net = fitted("style", Net(len(TECHNIQUES), len(HANDS)), batch, 900)
     with torch.inference_mode():
         technique, hand = net(test.float() / 255)
     shown = truth[:, 1] >= 0
