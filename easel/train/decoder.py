@@ -38,16 +38,17 @@ def rough(exact: Tensor, plain: Tensor, rng: random.Random) -> tuple[Tensor, flo
     kind, z, told = rng.random(), exact.clone(), 1.0
     if kind < 0.35:
         z += rng.uniform(0, 0.4) * torch.randn_like(z)
-    elif kind < 0.7:
+    elif kind < 0.65:
         keep, told = round(2 ** rng.uniform(2, 6)), 0.4
         left, drawn = rng.uniform(0, 0.6), rng.uniform(0, 0.5)
         z[keep:] = left * exact[keep:] + drawn * (plain[keep:] - left * exact[keep:])
+        z = torch.lerp(z, plain, rng.uniform(0, 0.5))
         z += rng.uniform(0, 0.3) * torch.randn_like(z)
     else:
         keep, told = rng.choice((3, 6, 12)), 0.15
         change = F.avg_pool2d((exact - plain)[None], 3, 1, 1, count_include_pad=False)[0]
         z = plain.clone()
-        z[:keep] += rng.uniform(0.3, 1) * change[:keep]
+        z[:keep] += rng.uniform(0, 1) * change[:keep]  # a transformer moves colours too little, not too far
         z += rng.uniform(0, 0.2) * torch.randn_like(z)
     return z, told
 
