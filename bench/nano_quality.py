@@ -31,10 +31,9 @@ from easel.style.painter import SHIPPED, NanoPainter
 from easel.style.scene import Item, Library, Scene
 from easel.train.data import STYLES, Artwork, reference_sheet, render, sample_ground
 from easel.train.operators import OPERATORS
-from easel.train.styles import HANDS, Style, sample_style
+from easel.train.styles import HANDS, TECHNIQUES, Style, sample_style
 
 NOUNS = 200
-TECHNIQUES = ["plain", *OPERATORS]
 CACHE = Path("out/quality")
 
 

@@ -13,6 +13,7 @@ from easel.engine.sampler import sample
 from easel.model import flow, latents
 from easel.model.decoder import decoder_noise
 from easel.model.krea2 import Krea2
+from easel.model.text import pooled
 from easel.model.transformer import References, fuse_text, grid, read_references
 from easel.schema.painting import Step
 
@@ -49,14 +50,16 @@ class Engine:
         begun = time.perf_counter()
         transformer, vae = self.model.transformer, self.model.vae
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
-        tapped, _ = self.model.text.tapped([conditioning.prompt])
+        tapped, counted = self.model.text.tapped([conditioning.prompt])
         text = fuse_text(transformer, tapped.to(transformer.img_in.weight.dtype))
         sheets = [(latents.to_tensor(picture), strength) for picture, strength in conditioning.references]
         # The picture's own tokens outnumber the references' more than they did in training.
         crowd = rows * columns / TAUGHT
-        pull = self._references([(sheet, s * crowd) for sheet, s in sheets if s > 0])
-        push = self._references([(sheet, -s * crowd) for sheet, s in sheets if s < 0])
-        style = self._style(conditioning, [(sheet, s) for sheet, s in sheets if s > 0])
+        liked = [(sheet, s) for sheet, s in sheets if s > 0]
+        pull = self._references(liked, crowd)
+        push = self._references([(sheet, -s) for sheet, s in sheets if s < 0], crowd)
+        words = vae.style.hear(pooled(tapped[:, :, -1], counted)) * conditioning.says_style
+        style = self._style(words, liked)
         sketch = None if conditioning.sketch is None else latents.to_tensor(conditioning.sketch)
         read = time.perf_counter()
 
@@ -94,18 +97,19 @@ class Engine:
             return torch.zeros(1, count, self.model.vae.config.latent_channels)
         return latents.pack(self.model.vae.encode(sketch), 1)
 
-    def _references(self, sheets: Sequence[tuple[Tensor, float]]) -> References | None:
+    def _references(self, sheets: Sequence[tuple[Tensor, float]], crowd: float) -> References | None:
         if not sheets:
             return None
         dtype = self.model.transformer.img_in.weight.dtype
         encoded = [self.model.vae.encode(sheet).to(dtype) for sheet, _ in sheets]
-        return read_references(self.model.transformer, encoded, torch.tensor([[s for _, s in sheets]]))
+        return read_references(
+            self.model.transformer, encoded, torch.tensor([[s * crowd for _, s in sheets]])
+        )
 
-    def _style(self, conditioning: Conditioning, sheets: Sequence[tuple[Tensor, float]]) -> Tensor:
+    def _style(self, words: Tensor, sheets: Sequence[tuple[Tensor, float]]) -> Tensor:
         """The decoder's code: the references' by their strengths, the words' for what those leave free."""
         reader, total = self.model.vae.style, sum(s for _, s in sheets)
-        words = reader.hear(self.model.text.embed([conditioning.prompt]))
-        code = max(0.0, 1 - total) * conditioning.says_style * words
+        code = max(0.0, 1 - total) * words
         for sheet, strength in sheets:
             code = code + strength * min(1, FULL / total) * reader.see(sheet)
         return code

@@ -97,7 +97,7 @@ class StyledDecoder(nn.Module):
         self.up = nn.ModuleList(
             Stage(Residual(w, code) for _ in range(n)) for w, n in zip(widths, blocks, strict=True)
         )
-        self.leave = nn.Conv2d(widths[0], 4 * 16, 3, padding=1)  # colour and, how far to leave the sketch
+        self.leave = nn.Conv2d(widths[0], 4 * 16, 3, padding=1)  # colours, and how far to leave the sketch
         for start in self.leave.parameters():
             nn.init.zeros_(start)
 

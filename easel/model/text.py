@@ -43,8 +43,7 @@ class TextEncoder:
     def embed(self, phrases: Sequence[str]) -> Tensor:
         """Unit vectors (B, 384) whose dot product is how alike the phrases are."""
         tokens = self._tokens(phrases)
-        states, mask = self.model(**tokens).last_hidden_state, tokens["attention_mask"][..., None]
-        return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+        return pooled(self.model(**tokens).last_hidden_state, tokens["attention_mask"])
 
     def vocabulary(self, phrases: Sequence[str]) -> Tensor:
         """As `embed`, for phrases out of a fixed list: each is computed once."""
@@ -59,6 +58,12 @@ class TextEncoder:
                 list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
             )
         )
+
+
+def pooled(states: Tensor, mask: Tensor) -> Tensor:
+    """The last layer's states (B, T, 384) of the tokens that count (B, T) to unit vectors (B, 384)."""
+    mask = mask[..., None]
+    return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
 
 
 def minilm_folder() -> Path:

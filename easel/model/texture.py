@@ -5,6 +5,7 @@ coefficients": two pictures that agree in such numbers look like the same stuff,
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -37,25 +38,29 @@ def above(x: Tensor) -> Tensor:
     return torch.sigmoid((x[:, None] - levels) / 0.06).flatten(1, 2)
 
 
+def pyramid(x: Tensor, bank: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Each scale, (B, 3, H, W) made so much smaller, and what the filters find in it."""
+    for scale in SCALES:
+        x = F.avg_pool2d(x, 2) if scale > 1 else x
+        yield scale, x, F.conv2d(x, bank)
+
+
 def local(x: Tensor, bank: Tensor, window: int = 64) -> list[Tensor]:
     """Statistics of (B, 3, H, W) in windows of so many pixels, half overlapping, by kind and scale."""
     found = []
-    for scale in SCALES:
-        x = F.avg_pool2d(x, 2) if scale > 1 else x
+    for scale, smaller, marks in pyramid(x, bank):
         side = window // scale
-        found.append(3 * (F.avg_pool2d(F.conv2d(x, bank).square(), side, side // 2) + 4e-6).sqrt())
+        found.append(3 * (F.avg_pool2d(marks.square(), side, side // 2) + 4e-6).sqrt())
         if scale == 2:
-            found.append(F.avg_pool2d(above(x), side, side // 2))
+            found.append(F.avg_pool2d(above(smaller), side, side // 2))
     return found
 
 
 def whole(x: Tensor, bank: Tensor) -> Tensor:
     """Statistics of all of (B, 3, H, W): (B, STATISTICS)."""
     found = [x.mean((2, 3)), above(x).mean((2, 3))]
-    for scale in SCALES:
-        x = F.avg_pool2d(x, 2) if scale > 1 else x
-        r = F.conv2d(x, bank)
-        size, spread = r.abs().mean((2, 3)), (r.square().mean((2, 3)) + 1e-6).sqrt()
+    for _, _, marks in pyramid(x, bank):
+        size, spread = marks.abs().mean((2, 3)), (marks.square().mean((2, 3)) + 1e-6).sqrt()
         found += [spread.log(), (size + 1e-3) / (spread + 1e-3)]  # the second is small where marks are sparse
     return torch.cat(found, 1)
 

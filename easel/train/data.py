@@ -195,41 +195,48 @@ def make_shard(number: int, artwork: Artwork, vae: AutoencoderNano) -> dict[str,
     return shard
 
 
-def save(shard: dict[str, list[Any]], path: Path) -> None:
+def flattened(shard: dict[str, list[Any]]) -> dict[str, Any]:
     """Pictures differ in shape, so each goes flat, with the shapes beside them."""
-    shapes = [s.shape for s in shard["sketch"]]
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        np.savez(
-            file,
-            sketch=np.concatenate([s.ravel() for s in shard["sketch"]]),
-            styled=np.concatenate([s.ravel() for s in shard["styled"]]),
-            sheet=np.stack(shard["sheet"]),
-            style=np.array(shard["style"]),
-            shapes=np.array(shapes),
-            words=np.array(json.dumps(shard["words"])),
-        )
-    partial.rename(path)
+    return {
+        "sketch": np.concatenate([s.ravel() for s in shard["sketch"]]),
+        "styled": np.concatenate([s.ravel() for s in shard["styled"]]),
+        "sheet": np.stack(shard["sheet"]),
+        "style": np.array(shard["style"]),
+        "shapes": np.array([s.shape for s in shard["sketch"]]),
+        "words": np.array(json.dumps(shard["words"])),
+    }
+
+
+def shard_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where shards go and which of them, as `write_shards` takes them; and the drawings that ship."""
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--library", type=Path, default=LIBRARY)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--shards", type=int, default=40)
+
+
+def write_shards(args: argparse.Namespace, make: Callable[[int], dict[str, Any]]) -> None:
+    """Write what `make` gives for each number without a file yet, on one core; a file there is whole."""
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for number in range(args.first, args.first + args.shards):
+        path = args.out / f"{number:05d}.npz"
+        if not path.exists():
+            partial = path.with_suffix(".part")
+            with torch.inference_mode(), partial.open("wb") as file:
+                np.savez(file, **make(number))
+            partial.rename(path)
+            print("wrote", path.name, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artwork", type=Path)
     parser.add_argument("vae", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--library", type=Path, default=LIBRARY)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--shards", type=int, default=40)
+    shard_arguments(parser)
     args = parser.parse_args()
-    torch.set_num_threads(1)
     artwork, vae = Artwork(args.artwork, Library(args.library)), AutoencoderNano.from_pretrained(args.vae)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for number in range(args.first, args.first + args.shards):
-        path = args.out / f"{number:05d}.npz"
-        if not path.exists():
-            with torch.inference_mode():
-                save(make_shard(number, artwork, vae), path)
-            print("wrote", path.name, flush=True)
+    write_shards(args, lambda number: flattened(make_shard(number, artwork, vae)))
 
 
 if __name__ == "__main__":

@@ -23,11 +23,8 @@ from easel.model.decoder import decoder_noise
 from easel.model.text import TextEncoder
 from easel.model.texture import STATISTICS, local
 from easel.model.vae import AutoencoderNano
-from easel.train.operators import OPERATORS
-from easel.train.styles import HANDS, sample_style
+from easel.train.styles import HANDS, TECHNIQUES, sample_style
 from easel.train.windows import CROP, EACH, Batch, make_batch, read
-
-TECHNIQUES = ["plain", *OPERATORS]
 
 
 def rough(exact: Tensor, plain: Tensor, rng: random.Random) -> tuple[Tensor, float]:

@@ -21,6 +21,8 @@ HANDS = (
     "fluent-3d",
 )
 
+TECHNIQUES = ("plain", *OPERATORS)
+
 # name: (hues in degrees, saturation, lightness of shadow, middle and light, amount)
 PALETTES: dict[str, tuple[tuple[float, ...], float, tuple[float, float, float], float]] = {
     "warm": ((10, 30, 45), 0.75, (0.18, 0.55, 0.92), 0.7),
@@ -45,7 +47,7 @@ class Style:
     """One look, applied alike to every scene."""
 
     hand: str
-    technique: str  # key of OPERATORS, or "plain"
+    technique: str  # of TECHNIQUES
     palette: str  # key of PALETTES, or "own"
     numbers: dict[str, float]
     colours: dict[str, Tensor]  # ink, paper, spot: (3,)

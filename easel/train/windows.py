@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from easel.engine.engine import TOKEN
 from easel.model.decoder import StyleReader
 from easel.model.latents import to_picture
 from easel.model.text import TextEncoder
 from easel.style.references import reference_sheet
 from easel.style.scene import Library
-from easel.train.data import STYLES, Artwork, render, sample_scene
-from easel.train.library import LIBRARY
+from easel.train.data import STYLES, Artwork, render, sample_scene, shard_arguments, write_shards
 from easel.train.nano import style_words
 from easel.train.styles import sample_style
 
@@ -28,7 +28,6 @@ WINDOWS = 6  # kept of a scene
 KEPT = 256  # pixels a side of a window
 CROP = 128  # pixels a side of what is trained on: many small crops show many styles a step
 EACH = 2  # crops of a scene in a batch
-TOKEN = 32
 
 
 def render_shard(number: int, artwork: Artwork) -> dict[str, Any]:
@@ -122,22 +121,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("artwork", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--library", type=Path, default=LIBRARY)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--shards", type=int, default=40)
+    shard_arguments(parser)
     args = parser.parse_args()
-    torch.set_num_threads(1)
     artwork = Artwork(args.artwork, Library(args.library))
-    args.out.mkdir(parents=True, exist_ok=True)
-    for number in range(args.first, args.first + args.shards):
-        path = args.out / f"{number:05d}.npz"
-        if not path.exists():
-            partial = path.with_suffix(".part")
-            with torch.inference_mode(), partial.open("wb") as file:
-                np.savez(file, **render_shard(number, artwork))
-            partial.rename(path)
-            print("wrote", path.name, flush=True)
+    write_shards(args, lambda number: render_shard(number, artwork))
 
 
 if __name__ == "__main__":
