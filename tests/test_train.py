@@ -8,14 +8,14 @@ import torch
 
 from easel.model import weights
 from easel.model.decoder import decoder_noise
-from easel.model.texture import STATISTICS
+from easel.model.texture import STATISTICS, TONES, tones
 from easel.model.vae import AutoencoderNano
 from easel.style.painter import SHIPPED
 from easel.style.scene import GROUNDS, Ground, Item, Library, Scene, draw
 from easel.train.decoder import Learner
 from easel.train.operators import OPERATORS
 from easel.train.styles import sample_style, stylise
-from easel.train.windows import CROP, Batch
+from easel.train.windows import CROP, TOKEN, Batch, window
 
 
 def plain(side: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,6 +81,23 @@ def test_a_crop_decodes_as_it_does_within_its_picture():
     assert torch.allclose(part[..., 64:128], whole[..., 128:192], atol=1e-4)
 
 
+def test_a_window_of_the_latents_shows_what_the_window_of_the_picture_shows():
+    vae, picture = tiny_vae(), torch.rand(3, 256, 320)
+    z = vae.encode(picture[None])[0]
+    seen = vae.encode(window(picture, 2, 5, CROP, TOKEN)[None])[0]
+    assert torch.allclose(window(z, 2, 5, CROP, 1), seen, atol=1e-5)
+
+
+def test_tones_tell_the_colours_of_dark_and_of_light_places_apart():
+    dark, light = torch.tensor([0.3, 0.0, 0.0]), torch.tensor([0.9, 0.9, 1.0])
+    picture = torch.stack([dark, dark, dark, light])[None, :, None].expand(4, 4, 4, 3).movedim(-1, 1)
+    much, red, yellow = tones(picture)[0].view(3, TONES)
+    assert much[:2].sum() == pytest.approx(0.75, abs=1e-4)
+    assert much[-2:].sum() == pytest.approx(0.25, abs=1e-4)
+    assert red[:2].max() > 0.1 > red[-2:].abs().max()
+    assert yellow[-2:].min() < -0.02
+
+
 def test_the_style_code_changes_how_the_same_latents_are_painted():
     vae, sketch, noise = tiny_vae(), torch.rand(1, 3, 64, 64), decoder_noise(1, 64, 64)
     z = vae.encode(sketch)
@@ -94,7 +111,8 @@ def test_everything_that_ships_of_the_decoder_learns():
     for _ in range(8):  # references and words each have their turn
         crops, styles = torch.rand(2, 8, 3, CROP, CROP), [1, 2, 3, 4]
         words = torch.nn.functional.normalize(torch.randn(2, 4, 384), dim=-1)
-        batch = Batch(*crops, torch.randn(4, 2 * STATISTICS), *words, styles)
+        painted = torch.randn(8, 8, CROP // 32, CROP // 32)
+        batch = Batch(*crops, painted, torch.randn(4, 2 * STATISTICS), *words, styles)
         parts = learner.losses(batch, rng)
         sum(parts.values()).backward()
     assert all(part.isfinite() for part in parts.values())

@@ -13,6 +13,7 @@ from torch import Tensor
 
 SCALES = (1, 2, 4, 8)
 LEVELS = (0.08, 0.248, 0.416, 0.584, 0.752, 0.92)
+TONES = 7  # from black to white
 OPPONENT = ((0.3, 0.59, 0.11), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # lightness, two colours
 
 
@@ -56,13 +57,23 @@ def local(x: Tensor, bank: Tensor, window: int = 64) -> list[Tensor]:
     return found
 
 
+def tones(x: Tensor) -> Tensor:
+    """How much of (B, 3, H, W) is as light as each of TONES, and its mean opponent colours: (B, 3 TONES)."""
+    light, *colours = torch.einsum("oc,bchw->obhw", x.new_tensor(OPPONENT), x)
+    places = torch.linspace(0, 1, TONES, device=x.device)[:, None, None]
+    near = (1 - (TONES - 1) * (light[:, None] - places).abs()).relu()
+    much = near.mean((2, 3))
+    found = [(near * colour[:, None]).mean((2, 3)) / (much + 0.02) for colour in colours]
+    return torch.cat([much, *found], 1)
+
+
 def whole(x: Tensor, bank: Tensor) -> Tensor:
     """Statistics of all of (B, 3, H, W): (B, STATISTICS)."""
     found = [x.mean((2, 3)), above(x).mean((2, 3))]
     for _, _, marks in pyramid(x, bank):
         size, spread = marks.abs().mean((2, 3)), (marks.square().mean((2, 3)) + 1e-6).sqrt()
         found += [spread.log(), (size + 1e-3) / (spread + 1e-3)]  # the second is small where marks are sparse
-    return torch.cat(found, 1)
+    return torch.cat([*found, tones(x)], 1)
 
 
-STATISTICS = 3 + 3 * len(LEVELS) + len(SCALES) * 2 * 12
+STATISTICS = 3 + 3 * len(LEVELS) + len(SCALES) * 2 * 12 + 3 * TONES
