@@ -47,6 +47,8 @@ def load_painter(settings: Settings) -> Painter:
     """The painter that the settings name, or CheckpointError."""
     if settings.models == "null":
         return NullPainter(settings.null_step_seconds)
+    # A thread that spins while it waits takes the core from one it waits for, wherever others are at work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         from easel.style.painter import SHIPPED, NanoPainter  # here: the null painter starts without torch
     except ModuleNotFoundError as error:

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${ARTWORK:?say where the artwork lies: ARTWORK=folder $0}"
 work=${WORK:-out/nano}
-export HF_HUB_OFFLINE=1
+export HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=passive
 python=.venv/bin/python
 nano=easel/checkpoints/nano
 mkdir -p "$work"

@@ -19,7 +19,7 @@ from easel.schema.painting import Step
 
 TOKEN = 32  # pixels a side that one token of the nano model stands for
 TAUGHT = 256  # tokens of a picture in training
-FULL = 1.5  # the most that codes of styles may sum to
+FULL = 1.25  # the most that codes of styles may sum to: 1 is what the decoder learnt
 PREVIEW = 256
 
 
