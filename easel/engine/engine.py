@@ -28,7 +28,7 @@ class Conditioning:
     """All that decides a picture, in the model's terms."""
 
     prompt: str
-    says_style: bool  # whether the prompt has words for how it is painted
+    says_style: bool  # whether the prompt has words for a look that the decoder knows
     width: int
     height: int
     seed: int

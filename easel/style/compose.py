@@ -15,9 +15,11 @@ from easel.style.expand import expand
 from easel.style.plan import Plan, plan
 from easel.style.references import reference_sheet
 from easel.style.scene import Library, draw
+from easel.style.vocabulary import PALETTES, TECHNIQUES
 from easel.style.words import looks, split
 
 NEAREST = 20  # drawings offered for a phrase
+KNOWN_LOOKS = {("medium", key) for key in TECHNIQUES} | {("palette", key) for key in PALETTES}
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def compose(
     canvas, _ = draw(planned.scene.at(min(width, height)), library.raster)
     conditioning = Conditioning(
         prompt=prompt,
-        says_style=any(slot in ("medium", "palette", "texture") for slot, _ in looks(split(prompt))),
+        says_style=not KNOWN_LOOKS.isdisjoint(looks(split(prompt))),
         width=width,
         height=height,
         seed=seed,
