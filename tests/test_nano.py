@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_picture(pai
 )
 def test_words_of_looks_reach_the_decoder_where_it_knows_them(painter, prompt, known):
     request = GenerationRequest(prompt=prompt, creativity="raw")
-    composed = compose(request, [], QUICK, 1, painter._engine.model, painter._library)
+    composed = compose(request, [], QUICK, 1, painter._krea, painter._library)
     assert composed.conditioning.says_style is known
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -12,7 +13,7 @@ from torch import Tensor
 from easel.engine.sampler import sample
 from easel.model import flow, latents
 from easel.model.decoder import decoder_noise
-from easel.model.krea2 import Krea2
+from easel.model.krea2 import Networks
 from easel.model.text import pooled
 from easel.model.transformer import References, fuse_text, grid, read_references
 from easel.schema.painting import Step
@@ -37,10 +38,20 @@ class Conditioning:
     references: Sequence[tuple[Image.Image, float]]  # sheets of `style.references`, strengths other than 0
 
 
-class Engine:
-    """Paints with one checkpoint; not for several threads at once."""
+class Heard(NamedTuple):
+    """What the networks read of a conditioning, once for all steps."""
 
-    def __init__(self, model: Krea2):
+    text: Tensor
+    pull: References | None
+    push: References | None
+    sketch: Tensor | None  # (1, 3, H, W)
+    style: Tensor  # the decoder's code
+
+
+class Engine:
+    """Paints with the networks of one checkpoint; not for several threads at once."""
+
+    def __init__(self, model: Networks):
         self.model = model
         self.seconds: dict[str, float] = {}  # of the last picture, by part
 
@@ -48,48 +59,63 @@ class Engine:
     def paint(self, conditioning: Conditioning, on_step: Callable[[Step], None]) -> Image.Image:
         """The picture; `on_step` hears of each step and may raise to stop."""
         begun = time.perf_counter()
-        transformer, vae = self.model.transformer, self.model.vae
-        rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
-        tapped, counted = self.model.text.tapped([conditioning.prompt])
-        text = fuse_text(transformer, tapped.to(transformer.img_in.weight.dtype))
-        sheets = [(latents.to_tensor(picture), strength) for picture, strength in conditioning.references]
-        # The picture's own tokens outnumber the references' more than they did in training.
-        crowd = rows * columns / TAUGHT
-        liked = [(sheet, s) for sheet, s in sheets if s > 0]
-        pull = self._references(liked, crowd)
-        push = self._references([(sheet, -s) for sheet, s in sheets if s < 0], crowd)
-        words = vae.style.hear(pooled(tapped[:, :, -1], counted)) * conditioning.says_style
-        style = self._style(words, liked)
-        sketch = None if conditioning.sketch is None else latents.to_tensor(conditioning.sketch)
+        heard = self._read(conditioning)
         read = time.perf_counter()
-
-        def report(step: int, tokens: Tensor) -> None:
-            small = latents.to_picture(vae.unproject(latents.unpack(tokens, rows, 1)))
-            small.thumbnail((PREVIEW, PREVIEW))
-            on_step(Step(step, conditioning.steps, small))
-
-        tokens = sample(
-            transformer,
-            latents.noise(conditioning.seed, vae.config.latent_channels, rows, columns, 1),
-            flow.timesteps(conditioning.steps, flow.shift_of(rows * columns)),
-            text,
-            grid(rows, columns),
-            sketch=self._tokens(sketch, rows * columns),
-            references=pull,
-            away=push,
-            on_step=report,
-        )
+        z = self._sample(conditioning, heard, on_step)
         sampled = time.perf_counter()
         noise = decoder_noise(
             1, conditioning.height, conditioning.width, torch.Generator().manual_seed(conditioning.seed)
         )
         with self._fast():
-            picture = latents.to_picture(vae.decode(latents.unpack(tokens, rows, 1), sketch, style, noise))
+            picture = latents.to_picture(self.model.vae.decode(z, heard.sketch, heard.style, noise))
         ends = (begun, read, sampled, time.perf_counter())
         self.seconds = {
             part: b - a for part, (a, b) in zip(("read", "sample", "decode"), pairwise(ends), strict=True)
         }
         return picture
+
+    @torch.inference_mode()
+    def latents(self, conditioning: Conditioning) -> Tensor:
+        """The picture before it is decoded: (1, C, height / TOKEN, width / TOKEN)."""
+        return self._sample(conditioning, self._read(conditioning), lambda step: None)
+
+    def _read(self, conditioning: Conditioning) -> Heard:
+        transformer, vae = self.model.transformer, self.model.vae
+        tapped, counted = self.model.text.tapped([conditioning.prompt])
+        sheets = [(latents.to_tensor(picture), strength) for picture, strength in conditioning.references]
+        # The picture's own tokens outnumber the references' more than they did in training.
+        crowd = conditioning.height // TOKEN * (conditioning.width // TOKEN) / TAUGHT
+        liked = [(sheet, s) for sheet, s in sheets if s > 0]
+        words = vae.style.hear(pooled(tapped[:, :, -1], counted)) * conditioning.says_style
+        return Heard(
+            text=fuse_text(transformer, tapped.to(transformer.img_in.weight.dtype)),
+            pull=self._references(liked, crowd),
+            push=self._references([(sheet, -s) for sheet, s in sheets if s < 0], crowd),
+            sketch=None if conditioning.sketch is None else latents.to_tensor(conditioning.sketch),
+            style=self._style(words, liked),
+        )
+
+    def _sample(self, conditioning: Conditioning, heard: Heard, on_step: Callable[[Step], None]) -> Tensor:
+        vae, steps = self.model.vae, conditioning.steps
+        rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
+
+        def report(step: int, tokens: Tensor) -> None:
+            small = latents.to_picture(vae.unproject(latents.unpack(tokens, rows, 1)))
+            small.thumbnail((PREVIEW, PREVIEW))
+            on_step(Step(step, steps, small))
+
+        tokens = sample(
+            self.model.transformer,
+            latents.noise(conditioning.seed, vae.config.latent_channels, rows, columns, 1),
+            flow.timesteps(steps, flow.shift_of(rows * columns)),
+            heard.text,
+            grid(rows, columns),
+            sketch=self._tokens(heard.sketch, rows * columns),
+            references=heard.pull,
+            away=heard.push,
+            on_step=report,
+        )
+        return latents.unpack(tokens, rows, 1)
 
     def _tokens(self, sketch: Tensor | None, count: int) -> Tensor:
         """The sketch as tokens (1, N, C); zeros where there is none."""

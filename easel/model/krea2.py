@@ -34,13 +34,19 @@ PARTS = (
 
 
 @dataclass(frozen=True)
-class Krea2:
-    """The networks of one checkpoint, ready to run."""
+class Networks:
+    """What paints, ready to run."""
 
-    name: str  # "nano-1-3f9c…": the checkpoint and the first 12 hex digits of its weights' SHA-256
     transformer: Krea2Transformer2DModel
     vae: AutoencoderNano
     text: TextEncoder
+
+
+@dataclass(frozen=True)
+class Krea2(Networks):
+    """The networks of one checkpoint, and the drawings that they paint from."""
+
+    name: str  # "nano-1-3f9c…": the checkpoint and the first 12 hex digits of its weights' SHA-256
     drawings: Path
     drawing_keys: list[str]
     drawing_vectors: Tensor  # (drawings, 384), unit length

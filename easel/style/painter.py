@@ -22,7 +22,7 @@ class NanoPainter:
 
     def __init__(self, model: krea2.Krea2):
         self.checkpoint = model.name
-        self._engine = Engine(model)
+        self._krea, self._engine = model, Engine(model)
         self._library = Library(model.drawings)
 
     @classmethod
@@ -40,7 +40,7 @@ class NanoPainter:
     ) -> Painting:
         """Compose and paint; `on_step` may raise to stop."""
         begun = time.perf_counter()
-        composition = compose(request, references, model, seed, self._engine.model, self._library)
+        composition = compose(request, references, model, seed, self._krea, self._library)
         composed = time.perf_counter() - begun
         image = self._engine.paint(composition.conditioning, on_step)
         timings = {"compose_seconds": composed} | {f"{k}_seconds": v for k, v in self._engine.seconds.items()}

@@ -13,16 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from diffusers import Krea2Transformer2DModel
+from PIL import Image
 from torch import Tensor
 
-from easel.engine.engine import TAUGHT, TOKEN
-from easel.engine.sampler import sample
-from easel.model import flow, latents
+from easel.engine.engine import TOKEN, Conditioning, Engine
 from easel.model.decoder import StyleReader
-from easel.model.krea2 import quick
+from easel.model.krea2 import Networks, quick
 from easel.model.latents import to_picture
 from easel.model.text import TextEncoder
-from easel.model.transformer import fuse_text, grid, read_references
 from easel.model.vae import AutoencoderNano
 from easel.style.references import reference_sheet
 from easel.style.scene import Library
@@ -44,7 +42,7 @@ class Look(NamedTuple):
     styled: Tensor
     plain: Tensor
     places: list[tuple[int, int]]  # of the windows: top, left, in tokens
-    sheet: Tensor  # (3, 2 S, S)
+    sheet: Image.Image
     words: str
 
 
@@ -57,37 +55,10 @@ def make_look(style: Style, artwork: Artwork, rng: random.Random) -> Look:
     )
     tops, lefts = ((size - KEPT) // TOKEN + 1 for size in styled.shape[1:])
     places = [(rng.randrange(tops), rng.randrange(lefts)) for _ in range(WINDOWS)]
-    sheet = np.asarray(reference_sheet(to_picture(styled[None] / 255)))
-    return Look(styled, plain, places, torch.from_numpy(sheet).movedim(-1, 0), words)
+    return Look(styled, plain, places, reference_sheet(to_picture(styled[None] / 255)), words)
 
 
-class Networks(NamedTuple):
-    """What paints the latents; the autoencoder needs no more than its projection."""
-
-    transformer: Krea2Transformer2DModel
-    vae: AutoencoderNano
-    text: TextEncoder
-
-
-def paint(model: Networks, plain: Tensor, sheet: Tensor, words: str, seed: int) -> Tensor:
-    """The latents (C, h, w) that the transformer makes of a plain scene, shown a sheet, as engines do."""
-    transformer, drawn = model.transformer, model.vae.encode(plain[None] / 255)
-    channels, rows, columns = drawn.shape[1:]
-    dtype = transformer.img_in.weight.dtype
-    shown = model.vae.encode(sheet[None] / 255).to(dtype)
-    tokens = sample(
-        transformer,
-        latents.noise(seed, channels, rows, columns, 1),
-        flow.timesteps(STEPS, flow.shift_of(rows * columns)),
-        fuse_text(transformer, model.text.tapped([words])[0].to(dtype)),
-        grid(rows, columns),
-        sketch=latents.pack(drawn, 1),
-        references=read_references(transformer, [shown], torch.tensor([[rows * columns / TAUGHT]])),
-    )
-    return latents.unpack(tokens, rows, 1)[0]
-
-
-def render_shard(number: int, artwork: Artwork, model: Networks) -> dict[str, Any]:
+def render_shard(number: int, artwork: Artwork, engine: Engine) -> dict[str, Any]:
     """PAIRS styles, each in two scenes; a scene is painted in the style that the other's sheet shows."""
     rng = random.Random(f"decoder {number}")
     shown: dict[str, list[Any]] = {name: [] for name in ("styled", "plain", "painted", "sheet", "style")}
@@ -95,12 +66,22 @@ def render_shard(number: int, artwork: Artwork, model: Networks) -> dict[str, An
     for style_number in rng.sample(range(STYLES), PAIRS):
         one, other = (make_look(sample_style(style_number), artwork, rng) for _ in range(2))
         for look, sheet in ((one, other.sheet), (other, one.sheet)):
-            painted = paint(model, look.plain, sheet, look.words, len(words)).half()
+            conditioning = Conditioning(
+                prompt=look.words,
+                says_style=False,
+                width=look.plain.shape[2],
+                height=look.plain.shape[1],
+                seed=len(words),
+                steps=STEPS,
+                sketch=to_picture(look.plain[None] / 255),
+                references=[(sheet, 1.0)],
+            )
+            painted = engine.latents(conditioning)[0].half()
             for top, left in look.places:
                 shown["styled"].append(window(look.styled, top, left, KEPT, TOKEN).numpy())
                 shown["plain"].append(window(look.plain, top, left, KEPT, TOKEN).numpy())
                 shown["painted"].append(window(painted, top, left, KEPT, 1).numpy())
-            shown["sheet"].append(look.sheet.numpy())
+            shown["sheet"].append(np.moveaxis(np.asarray(look.sheet), -1, 0))
             shown["style"].append(style_number)
             words.append(look.words)
     return {name: np.array(values) for name, values in shown.items()} | {"words": np.array(json.dumps(words))}
@@ -187,8 +168,8 @@ def main() -> None:
     args = parser.parse_args()
     artwork = Artwork(args.artwork, Library(args.library))
     transformer = quick(Krea2Transformer2DModel.from_pretrained(args.transformer).eval())
-    model = Networks(transformer, AutoencoderNano.from_pretrained(args.vae), TextEncoder())
-    write_shards(args, lambda number: render_shard(number, artwork, model))
+    engine = Engine(Networks(transformer, AutoencoderNano.from_pretrained(args.vae), TextEncoder()))
+    write_shards(args, lambda number: render_shard(number, artwork, engine))
 
 
 if __name__ == "__main__":
