@@ -24,14 +24,15 @@ from torch import Tensor, nn
 
 from easel.catalog import MODELS
 from easel.model.latents import to_picture, to_tensor
+from easel.model.look import TECHNIQUES
+from easel.model.operators import OPERATORS
 from easel.model.vae import AutoencoderNano
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Reference
 from easel.style.painter import SHIPPED, NanoPainter
 from easel.style.scene import Item, Library, Scene
 from easel.train.data import STYLES, Artwork, reference_sheet, render, sample_ground
-from easel.train.operators import OPERATORS
-from easel.train.styles import HANDS, TECHNIQUES, Style, sample_style
+from easel.train.styles import HANDS, Style, sample_style
 
 NOUNS = 200
 BINS = (6, 12, 12)  # of L, a, b
@@ -164,8 +165,8 @@ def style_view(half: Tensor, vae: AutoencoderNano) -> Tensor:
 
 def style_labels(style: Style) -> tuple[int, int]:
     """Technique, and the hand where no technique covers it (else -1)."""
-    shown = style.technique in ("plain", "outline", "blur", "grain")
-    return TECHNIQUES.index(style.technique), HANDS.index(style.hand) if shown else -1
+    shown = style.look.technique in ("plain", "outline", "blur", "grain")
+    return TECHNIQUES.index(style.look.technique), HANDS.index(style.hand) if shown else -1
 
 
 def style_classifier(artwork: Artwork, vae: AutoencoderNano) -> tuple[Net, float, float]:
@@ -247,7 +248,7 @@ class Bench:
         """A picture of another thing in an unseen style: the picture, its style, its key."""
         rng = random.Random(f"reference {number}")
         styles = (sample_style(STYLES + 9000 + rng.randrange(10**6)) for _ in range(500))
-        style = next(s for s in styles if technique is None or s.technique == technique)
+        style = next(s for s in styles if technique is None or s.look.technique == technique)
         key = rng.choice(self.keys)
         return as_picture(hero(key, style, self.artwork, rng), 1024), style, key
 
@@ -350,7 +351,7 @@ def measure_strength(bench: Bench) -> None:
         picture, style, _ = bench.reference(500 + i, TECHNIQUES[1 + i % len(OPERATORS)])
         ladder = [bench.paint(bench.keys[i], [(picture, s)], i) for s in strengths]
         technique, _ = bench.looks(ladder)
-        score = technique.log_softmax(1)[:, TECHNIQUES.index(style.technique)].numpy()
+        score = technique.log_softmax(1)[:, TECHNIQUES.index(style.look.technique)].numpy()
         colour = np.array([-apart(step, picture) for step in ladder])
         z = sum((v - v.mean()) / (v.std() + 1e-9) for v in (score, colour))
         scores.append(np.corrcoef(np.argsort(np.argsort(z)), np.arange(5))[0, 1])

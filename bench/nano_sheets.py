@@ -32,7 +32,7 @@ TECHNIQUES = ("halftone", "ink hatching", "watercolour", "stained glass", "linoc
 
 def unseen(technique: str, start: int) -> Style:
     """A style of the technique, of parameters that no training picture had."""
-    return next(s for s in map(sample_style, range(start, start + 10_000)) if s.technique == technique)
+    return next(s for s in map(sample_style, range(start, start + 10_000)) if s.look.technique == technique)
 
 
 def reference(technique: str, artwork: Artwork, number: int) -> Image.Image:

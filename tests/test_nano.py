@@ -13,7 +13,6 @@ from easel.errors import Cancelled, CheckpointError
 from easel.model import krea2
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Reference, Step
-from easel.style.compose import compose
 from easel.style.painter import SHIPPED, NanoPainter
 from easel.style.references import DETAIL, most_textured, reference_sheet
 
@@ -56,21 +55,6 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_picture(pai
     first, again, other = (paint(painter, seed=seed).image.tobytes() for seed in (7, 7, 8))
     assert first == again
     assert first != other
-
-
-@pytest.mark.parametrize(
-    ("prompt", "known"),
-    [
-        ("a fox, linocut print", True),
-        ("a fox in neon colours", True),
-        ("a cinematic product photo of a glass lamp", False),
-        ("a glass lamp on a marble table", False),
-    ],
-)
-def test_words_of_looks_reach_the_decoder_where_it_knows_them(painter, prompt, known):
-    request = GenerationRequest(prompt=prompt, creativity="raw")
-    composed = compose(request, [], QUICK, 1, painter._krea, painter._library)
-    assert composed.conditioning.says_style is known
 
 
 def test_a_reference_of_strength_0_is_no_reference_bit_for_bit(painter):

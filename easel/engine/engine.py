@@ -14,13 +14,13 @@ from easel.engine.sampler import sample
 from easel.model import flow, latents
 from easel.model.decoder import decoder_noise
 from easel.model.krea2 import Networks
-from easel.model.text import pooled
+from easel.model.look import FULL, Look, laid
 from easel.model.transformer import References, fuse_text, grid, read_references
 from easel.schema.painting import Step
 
 TOKEN = 32  # pixels a side that one token of the nano model stands for
 TAUGHT = 256  # tokens of a picture in training
-FULL = 1.25  # the most that codes of styles may sum to: 1 is what the decoder learnt
+UNIT = 512  # marks are sized for a picture of so many pixels a side
 PREVIEW = 256
 
 
@@ -29,12 +29,13 @@ class Conditioning:
     """All that decides a picture, in the model's terms."""
 
     prompt: str
-    says_style: bool  # whether the prompt has words for a look that the decoder knows
+    look: Look | None  # what the prompt's words say of it
     width: int
     height: int
     seed: int
     steps: int
-    sketch: Image.Image | None  # the scene drawn plainly
+    sketch: Image.Image  # the scene drawn plainly
+    cover: Image.Image  # where its objects are, in grey
     references: Sequence[tuple[Image.Image, float]]  # sheets of `style.references`, strengths other than 0
 
 
@@ -44,7 +45,8 @@ class Heard(NamedTuple):
     text: Tensor
     pull: References | None
     push: References | None
-    sketch: Tensor | None  # (1, 3, H, W)
+    sketch: Tensor  # (1, 3, H, W)
+    looks: list[tuple[Look, float]]
     style: Tensor  # the decoder's code
 
 
@@ -63,11 +65,7 @@ class Engine:
         read = time.perf_counter()
         z = self._sample(conditioning, heard, on_step)
         sampled = time.perf_counter()
-        noise = decoder_noise(
-            1, conditioning.height, conditioning.width, torch.Generator().manual_seed(conditioning.seed)
-        )
-        with self._fast():
-            picture = latents.to_picture(self.model.vae.decode(z, heard.sketch, heard.style, noise))
+        picture = latents.to_picture(self._decode(conditioning, heard, z))
         ends = (begun, read, sampled, time.perf_counter())
         self.seconds = {
             part: b - a for part, (a, b) in zip(("read", "sample", "decode"), pairwise(ends), strict=True)
@@ -75,24 +73,30 @@ class Engine:
         return picture
 
     @torch.inference_mode()
-    def latents(self, conditioning: Conditioning) -> Tensor:
-        """The picture before it is decoded: (1, C, height / TOKEN, width / TOKEN)."""
-        return self._sample(conditioning, self._read(conditioning), lambda step: None)
+    def unfinished(self, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
+        """What the decoder makes the picture of: latents (1, C, height / TOKEN, width / TOKEN), and the
+        sketch with marks laid on it (1, 3, height, width)."""
+        heard = self._read(conditioning)
+        return self._sample(conditioning, heard, lambda step: None), self._lay(conditioning, heard)
 
     def _read(self, conditioning: Conditioning) -> Heard:
-        transformer, vae = self.model.transformer, self.model.vae
-        tapped, counted = self.model.text.tapped([conditioning.prompt])
+        transformer = self.model.transformer
+        tapped, _ = self.model.text.tapped([conditioning.prompt])
         sheets = [(latents.to_tensor(picture), strength) for picture, strength in conditioning.references]
         # The picture's own tokens outnumber the references' more than they did in training.
         crowd = conditioning.height // TOKEN * (conditioning.width // TOKEN) / TAUGHT
         liked = [(sheet, s) for sheet, s in sheets if s > 0]
-        words = vae.style.hear(pooled(tapped[:, :, -1], counted)) * conditioning.says_style
+        looks = [(self.model.reader.read(sheet), s) for sheet, s in sheets]
+        free = 1 - sum(s for _, s in liked)  # what the references leave to the words
+        if conditioning.look is not None and free > 0:
+            looks.append((conditioning.look, free))
         return Heard(
             text=fuse_text(transformer, tapped.to(transformer.img_in.weight.dtype)),
             pull=self._references(liked, crowd),
             push=self._references([(sheet, -s) for sheet, s in sheets if s < 0], crowd),
-            sketch=None if conditioning.sketch is None else latents.to_tensor(conditioning.sketch),
-            style=self._style(words, liked),
+            sketch=latents.to_tensor(conditioning.sketch),
+            looks=looks,
+            style=self._style(liked),
         )
 
     def _sample(self, conditioning: Conditioning, heard: Heard, on_step: Callable[[Step], None]) -> Tensor:
@@ -110,18 +114,12 @@ class Engine:
             flow.timesteps(steps, flow.shift_of(rows * columns)),
             heard.text,
             grid(rows, columns),
-            sketch=self._tokens(heard.sketch, rows * columns),
+            sketch=latents.pack(vae.encode(heard.sketch), 1),
             references=heard.pull,
             away=heard.push,
             on_step=report,
         )
         return latents.unpack(tokens, rows, 1)
-
-    def _tokens(self, sketch: Tensor | None, count: int) -> Tensor:
-        """The sketch as tokens (1, N, C); zeros where there is none."""
-        if sketch is None:
-            return torch.zeros(1, count, self.model.vae.config.latent_channels)
-        return latents.pack(self.model.vae.encode(sketch), 1)
 
     def _references(self, sheets: Sequence[tuple[Tensor, float]], crowd: float) -> References | None:
         if not sheets:
@@ -132,13 +130,26 @@ class Engine:
             self.model.transformer, encoded, torch.tensor([[s * crowd for _, s in sheets]])
         )
 
-    def _style(self, words: Tensor, sheets: Sequence[tuple[Tensor, float]]) -> Tensor:
-        """The decoder's code: the references' by their strengths, the words' for what those leave free."""
+    def _style(self, sheets: Sequence[tuple[Tensor, float]]) -> Tensor:
+        """The decoder's code: the references' by their strengths."""
         reader, total = self.model.vae.style, sum(s for _, s in sheets)
-        code = max(0.0, 1 - total) * words
+        code = torch.zeros(1, self.model.vae.config.style_channels)
         for sheet, strength in sheets:
             code = code + strength * min(1, FULL / total) * reader.see(sheet)
         return code
+
+    def _lay(self, conditioning: Conditioning, heard: Heard) -> Tensor:
+        """The sketch (1, 3, H, W) in its looks."""
+        cover = latents.to_tensor(conditioning.cover)[0, 0]
+        unit = (conditioning.height * conditioning.width) ** 0.5 / UNIT
+        return laid(heard.sketch[0], cover, heard.looks, unit, conditioning.seed)[None]
+
+    def _decode(self, conditioning: Conditioning, heard: Heard, z: Tensor) -> Tensor:
+        """The picture (1, 3, H, W) of latents `z`."""
+        generator = torch.Generator().manual_seed(conditioning.seed)
+        noise = decoder_noise(1, conditioning.height, conditioning.width, generator)
+        with self._fast():
+            return self.model.vae.decode(z, self._lay(conditioning, heard), heard.style, noise)
 
     def _fast(self) -> torch.autocast:
         return torch.autocast(

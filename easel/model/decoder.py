@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from easel.model.texture import STATISTICS, filters, whole
+from easel.model.texture import STATISTICS, filters, of_sheets
 
 QUARTER = 4  # pixels a side that one place of the finest stage stands for
 NOISE = 2  # channels of fine noise, and as many of coarse
@@ -21,39 +21,30 @@ COARSE = 4  # places a side that share one value of the coarse noise
 
 
 class StyleReader(nn.Module):
-    """Reads a style's code, from statistics of pictures, which know no place, or from words."""
+    """Reads a style's code from statistics of pictures, which know no place."""
 
     bank: Tensor
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, code: int, words: int = 384):
+    def __init__(self, code: int):
         super().__init__()
         self.register_buffer("bank", filters())
         self.register_buffer("mean", torch.zeros(2 * STATISTICS))
         self.register_buffer("spread", torch.ones(2 * STATISTICS))
         self.pictures = nn.Sequential(nn.Linear(2 * STATISTICS, 256), nn.SiLU(), nn.Linear(256, code))
-        self.words = nn.Sequential(nn.Linear(words, 256), nn.SiLU(), nn.Linear(256, code))
-
-    def statistics(self, sheets: Tensor) -> Tensor:
-        """Those of both views of reference sheets (B, 3, 2 S, S): (B, 2 STATISTICS)."""
-        return torch.cat([whole(view, self.bank) for view in sheets.chunk(2, 2)], 1)
 
     def see(self, sheets: Tensor) -> Tensor:
         """The codes of reference sheets (B, 3, 2 S, S): two views, one above the other."""
-        return self.code(self.statistics(sheets))
+        return self.code(of_sheets(sheets, self.bank))
 
     def code(self, statistics: Tensor) -> Tensor:
-        """The codes of what `statistics` found."""
+        """The codes of what `of_sheets` found."""
         return self.pictures(self.standard(statistics))
 
     def standard(self, statistics: Tensor) -> Tensor:
         """Statistics on the scale on which training pictures spread by 1."""
         return ((statistics - self.mean) / self.spread).clamp(-4, 4)
-
-    def hear(self, embeddings: Tensor) -> Tensor:
-        """The codes of prompts, from their unit vectors (B, words)."""
-        return self.words(embeddings * embeddings.shape[1] ** 0.5)
 
 
 class Residual(nn.Module):

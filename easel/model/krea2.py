@@ -3,6 +3,7 @@
 checkpoint.json             {"name": …}
 transformer/config.json     transformer/weights.safetensors
 vae/config.json             vae/weights.safetensors
+reader/config.json          reader/weights.safetensors
 drawings.zip                drawings.safetensors: an embedding of each drawing's name
 """
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from easel.errors import CheckpointError
 from easel.model import weights
+from easel.model.reader import LookReader
 from easel.model.text import TextEncoder
 from easel.model.vae import AutoencoderNano
 
@@ -28,6 +30,8 @@ PARTS = (
     "transformer/weights.safetensors",
     "vae/config.json",
     "vae/weights.safetensors",
+    "reader/config.json",
+    "reader/weights.safetensors",
     "drawings.zip",
     "drawings.safetensors",
 )
@@ -39,6 +43,7 @@ class Networks:
 
     transformer: Krea2Transformer2DModel
     vae: AutoencoderNano
+    reader: LookReader
     text: TextEncoder
 
 
@@ -63,6 +68,7 @@ def load(folder: Path) -> Krea2:
     try:
         transformer = _filled(Krea2Transformer2DModel, folder / "transformer")
         vae = _filled(AutoencoderNano, folder / "vae")
+        reader = _filled(LookReader, folder / "reader")
         drawings = load_file(folder / "drawings.safetensors")
         name = json.loads((folder / "checkpoint.json").read_text())["name"]
     except Exception as error:
@@ -72,6 +78,7 @@ def load(folder: Path) -> Krea2:
         name=f"{name}-{fingerprint(folder)}",
         transformer=quick(transformer),
         vae=vae.to(memory_format=torch.channels_last),
+        reader=reader,
         text=TextEncoder(),
         drawings=folder / "drawings.zip",
         drawing_keys=bytes(drawings["keys"].tolist()).decode().split("\n"),

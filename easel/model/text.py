@@ -53,11 +53,10 @@ class TextEncoder:
         return torch.stack([self._known[phrase] for phrase in phrases])
 
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        return dict(
-            self.tokenizer(
-                list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-            )
+        tokens = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
         )
+        return dict(tokens.to(self.model.device))
 
 
 def pooled(states: Tensor, mask: Tensor) -> Tensor:

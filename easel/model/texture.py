@@ -76,4 +76,9 @@ def whole(x: Tensor, bank: Tensor) -> Tensor:
     return torch.cat([*found, tones(x)], 1)
 
 
+def of_sheets(sheets: Tensor, bank: Tensor) -> Tensor:
+    """Statistics of both views of reference sheets (B, 3, 2 S, S): (B, 2 STATISTICS)."""
+    return torch.cat([whole(view, bank) for view in sheets.chunk(2, 2)], 1)
+
+
 STATISTICS = 3 + 3 * len(LEVELS) + len(SCALES) * 2 * 12 + 3 * TONES

@@ -51,7 +51,8 @@ def read_references(
     values: list[list[Tensor]] = [[] for _ in blocks]
     still = strengths.new_zeros(len(strengths))
     for i, latents in enumerate(references):
-        rotary = transformer.rotary_emb(grid(latents.shape[-2], latents.shape[-1], i + 1))
+        rows, columns = latents.shape[-2:]
+        rotary = transformer.rotary_emb(grid(rows, columns, i + 1).to(latents.device))
         tokens = latents.flatten(2).transpose(1, 2)
         x = transformer.img_in(F.pad(tokens, (0, transformer.in_channels - tokens.shape[-1])))
         _, modulation = embed_time(transformer, still, x.dtype)

@@ -12,14 +12,12 @@ from easel.model.krea2 import Krea2
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Reference
 from easel.style.expand import expand
+from easel.style.looks import look_of
 from easel.style.plan import Plan, plan
 from easel.style.references import reference_sheet
 from easel.style.scene import Library, draw
-from easel.style.vocabulary import PALETTES, TECHNIQUES
-from easel.style.words import looks, split
 
 NEAREST = 20  # drawings offered for a phrase
-KNOWN_LOOKS = {("medium", key) for key in TECHNIQUES} | {("palette", key) for key in PALETTES}
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,21 @@ def compose(
 
     prompt = expand(request.prompt, request.creativity, seed, bool(heard), similarity)
     planned = plan(prompt, width // 2, height // 2, seed, library, nearest)
-    canvas, _ = draw(planned.scene.at(min(width, height)), library.raster)
+    canvas, cover = draw(planned.scene.at(min(width, height)), library.raster)
     conditioning = Conditioning(
         prompt=prompt,
-        says_style=not KNOWN_LOOKS.isdisjoint(looks(split(prompt))),
+        look=look_of(prompt, seed),
         width=width,
         height=height,
         seed=seed,
         steps=model.steps,
-        sketch=Image.fromarray((canvas.clip(0, 1) * 255).round().astype(np.uint8)),
+        sketch=in_bytes(canvas),
+        cover=in_bytes(cover),
         references=[(reference_sheet(reference.image), reference.strength) for reference in heard],
     )
     return Composition(conditioning, planned)
+
+
+def in_bytes(picture: np.ndarray) -> Image.Image:
+    """Floats in 0..1, (H, W, 3) or (H, W), as a picture."""
+    return Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8))

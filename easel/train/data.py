@@ -21,11 +21,12 @@ from PIL import Image
 from torch import Tensor
 
 from easel.catalog import SIZES
+from easel.model.look import hls, lay
 from easel.model.vae import AutoencoderNano
 from easel.style.references import DETAIL, most_textured
 from easel.style.scene import GROUNDS, Ground, Item, Library, Scene, draw, raster, trim
 from easel.train.library import LIBRARY, svgs, unpacked
-from easel.train.styles import HANDS, Style, hls, sample_style, stylise
+from easel.train.styles import HANDS, Style, sample_style
 
 SCENES = 64  # in a shard
 STYLES = 2400  # known in training; larger seeds are styles that no training picture had
@@ -165,7 +166,7 @@ def render(
     scene = scene.at(short_side) if short_side else scene
     picture, cover = draw(scene, artwork.by(style.hand if style else "noto"))
     x = planes(picture)
-    return stylise(x, planes(cover), style, unit, seed) if style else x
+    return lay(x, planes(cover), style.look, unit, seed) if style else x
 
 
 def reference_sheet(x: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 python -m easel.train.decoder WINDOWS VAE OUT --minutes 60
 
-The encoder is the fixed projection; latents are those that the transformer painted. They do not tell where
-marks fall, so pixels count little, and beside them stand measures that know no place: local statistics of
-texture, and a judge that learns to tell painted crops from real ones.
+The encoder is the fixed projection; latents are those that the transformer painted, and marks are laid in the
+look that was read. Neither tells just where marks fall, so pixels count little, and beside them stand
+measures that know no place: local statistics of texture, and a judge that learns to tell painted crops from
+real ones.
 """
 
 import argparse
 import random
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -20,14 +20,15 @@ from torch import Tensor
 from torch.nn.utils.parametrizations import spectral_norm
 
 from easel.model.decoder import decoder_noise
-from easel.model.text import TextEncoder
+from easel.model.look import TECHNIQUES
 from easel.model.texture import STATISTICS, local
 from easel.model.vae import AutoencoderNano
-from easel.train.styles import HANDS, TECHNIQUES, sample_style
+from easel.train.loop import Optimisers, device, train
+from easel.train.styles import HANDS, sample_style
 from easel.train.windows import CROP, EACH, Batch, make_batch, read
 
 UNSURE = 0.3  # noise on the statistics of sheets, of which there are few
-PAINTED = 0.3  # how far painted latents tell where the marks of a picture lie
+PAINTED = 0.1  # how far it is known where the marks of a picture lie
 
 
 def distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
@@ -38,14 +39,20 @@ def distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
 def about(style_number: int) -> tuple[Tensor, int, int]:
     """What a code should tell of its style: numbers, technique, hand (-1 where the technique covers it)."""
     style = sample_style(style_number)
-    numbers = [style.ramp.flatten(), *(style.colours[k] for k in ("ink", "paper", "spot"))]
-    shown = style.technique in ("plain", "outline", "blur", "grain", "flat", "pixel", "duotone")
-    technique = TECHNIQUES.index(style.technique)
+    numbers = [style.look.ramp.flatten(), *(style.look.colours[k] for k in ("ink", "paper", "spot"))]
+    shown = style.look.technique in ("plain", "outline", "blur", "grain", "flat", "pixel", "duotone")
+    technique = TECHNIQUES.index(style.look.technique)
     return (
-        torch.cat([*numbers, torch.tensor([style.amount])]),
+        torch.cat([*numbers, torch.tensor([style.look.amount])]),
         technique,
         HANDS.index(style.hand) if shown else -1,
     )
+
+
+def strength(rng: random.Random) -> float:
+    """How strongly a style is shown: mostly whole, sometimes less, sometimes not at all."""
+    chance = rng.random()
+    return 0.0 if chance < 0.14 else rng.uniform(0.1, 1) if chance < 0.35 else 1.0
 
 
 class Judge(torch.nn.Module):
@@ -81,64 +88,47 @@ class Learner(torch.nn.Module):
 
     def losses(self, batch: Batch, rng: random.Random) -> dict[str, Tensor]:
         """What is minimised, part by part."""
-        codes, strengths, extra = self.codes(batch, rng)
+        codes, strengths, tell = self.codes(batch, rng)
         bank = self.vae.style.bank
         code, s = codes.repeat_interleave(EACH, 0), strengths.repeat_interleave(EACH)
-        target = torch.lerp(batch.plain, batch.styled, s[:, None, None, None])
+        amount = s[:, None, None, None]
+        target = torch.lerp(batch.plain, batch.styled, amount)
+        drawn = torch.lerp(batch.plain, batch.laid, amount)
         with torch.no_grad():
-            z = torch.lerp(self.vae.encode(batch.plain), batch.painted, s[:, None, None, None])
+            z = torch.lerp(self.vae.encode(batch.plain), batch.painted, amount)
             z += rng.uniform(0, 0.2) * torch.randn_like(z)
             told = torch.where(s == 0, 2.0, PAINTED)[:, None, None, None]
             wanted = local(target, bank)
-        sketch = batch.plain if rng.random() > 0.05 else None
-        with torch.autocast("cpu", torch.bfloat16):
-            y = self.vae.decode(z, sketch, code, decoder_noise(len(z), CROP, CROP))
+            noise = decoder_noise(len(z), CROP, CROP).to(z.device)
+        with torch.autocast(z.device.type, torch.bfloat16):
+            y = self.vae.decode(z, drawn, code, noise)
         found = local(y, bank)
         shown, full = self.vae.style.standard(batch.sheets).repeat_interleave(EACH, 0), s == 1
-        return extra | {
+        return {
+            "tell": tell,
             "pixels": 2 * (told * (y - target).abs()).mean(),
             "colours": 2 * (F.avg_pool2d(y, 16) - F.avg_pool2d(target, 16)).abs().mean(),
             "texture": distance(found, wanted),
             **self.judged(y[full], target[full], shown[full]),
         }
 
-    def codes(self, batch: Batch, rng: random.Random) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """A code for each style of the batch, how strongly its crops show it, and what codes learn by
-        themselves."""
+    def codes(self, batch: Batch, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
+        """A code for each style of the batch, how strongly its crops show it, and what codes lose by telling
+        too little of their styles."""
         reader = self.vae.style
-        sheets = batch.sheets + UNSURE * reader.spread * torch.randn_like(batch.sheets)
-        seen, asked, unasked = (
-            reader.code(sheets),
-            reader.hear(batch.asked),
-            reader.hear(batch.captions),
-        )
-        codes, strengths = [], []
-        for of_picture, of_words, of_plain_words in zip(seen, asked, unasked, strict=True):
-            chance, strength = rng.random(), rng.uniform(0.1, 1) if rng.random() < 0.25 else 1.0
-            if chance < 0.72:
-                codes.append(strength * of_picture)
-            elif chance < 0.86:
-                strength = 1.0
-                codes.append(of_words)
-            else:
-                strength = 0.0
-                codes.append(of_plain_words if chance < 0.93 else 0 * of_picture)
-            strengths.append(strength)
+        seen = reader.code(batch.sheets + UNSURE * reader.spread * torch.randn_like(batch.sheets))
+        strengths = torch.tensor([strength(rng) for _ in batch.styles], device=seen.device)
         numbers, techniques, hands = zip(*(about(n) for n in batch.styles), strict=True)
         said = self.tell(seen).split([19, len(TECHNIQUES), len(HANDS)], 1)
-        tell = (
-            0.3 * F.l1_loss(said[0], torch.stack(numbers))
-            + 0.03 * F.cross_entropy(said[1], torch.tensor(techniques))
-            + 0.02
-            * F.cross_entropy(said[2], torch.tensor(hands), ignore_index=-1, reduction="sum")
-            / len(hands)
-        )
-        extra = {"tell": tell, "words": 0.1 * F.mse_loss(asked, seen.detach())}
-        return torch.stack(codes), torch.tensor(strengths), extra
+        wanted = torch.stack(numbers), torch.tensor(techniques), torch.tensor(hands)
+        number, technique, hand = (truth.to(seen.device) for truth in wanted)
+        by_hand = F.cross_entropy(said[2], hand, ignore_index=-1, reduction="sum") / len(hands)
+        tell = 0.3 * F.l1_loss(said[0], number) + 0.03 * F.cross_entropy(said[1], technique) + 0.02 * by_hand
+        return strengths[:, None] * seen, strengths, tell
 
     def judged(self, painted: Tensor, real: Tensor, style: Tensor) -> dict[str, Tensor]:
         """What the judge loses, what the painter loses to it, and how their features differ."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(real.device.type, torch.bfloat16):
             on_real, real_features = self.judge(real, style)
             on_painted, _ = self.judge(painted.detach(), style)
             self.judge.requires_grad_(False)
@@ -149,76 +139,6 @@ class Learner(torch.nn.Module):
             "fooled": -0.02 * passed.float().mean(),
             "features": 0.1 * distance([f.detach() for f in real_features], features),
         }
-
-
-class Optimisers:
-    """Muon on the painter's kernels, AdamW on the rest of it, Adam on the judge."""
-
-    def __init__(self, learner: Learner):
-        self.painter = {n: p for n, p in learner.named_parameters() if not n.startswith("judge")}
-        self.kernels = [p for n, p in self.painter.items() if p.ndim == 4 and "leave" not in n]
-        self.matrices = [torch.nn.Parameter(p.data.view(len(p), -1)) for p in self.kernels]  # the same memory
-        rest = [p for n, p in self.painter.items() if p.ndim != 4 or "leave" in n]
-        self.all = [
-            torch.optim.Muon(self.matrices, lr=2e-3, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, lr=7e-4, betas=(0.9, 0.98), weight_decay=0.0),
-            torch.optim.Adam(learner.judge.parameters(), lr=4e-4, betas=(0.0, 0.95)),
-        ]
-        self.rates = [optimizer.param_groups[0]["lr"] for optimizer in self.all]
-
-    def step(self, scale: float) -> None:
-        """A step at the learning rates times `scale`."""
-        torch.nn.utils.clip_grad_norm_(self.painter.values(), 1.0)
-        for matrix, kernel in zip(self.matrices, self.kernels, strict=True):
-            matrix.grad = None if kernel.grad is None else kernel.grad.view(len(kernel), -1)
-        for optimizer, rate in zip(self.all, self.rates, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * scale
-            optimizer.step()
-
-
-def train(folder: Path, start: Path, out: Path, minutes: float, groups: int) -> None:
-    learner, saved, step = Learner(AutoencoderNano()), out / "state.pt", 0
-    shards = read(folder, TextEncoder(), learner.vae.style)
-    begin(learner.vae, AutoencoderNano.from_pretrained(start), torch.cat([shard.sheets for shard in shards]))
-    optimisers = Optimisers(learner)
-    average = {name: p.detach().clone() for name, p in learner.vae.named_parameters()}
-    if saved.exists():
-        state = torch.load(saved)
-        learner.load_state_dict(state["learner"])
-        average, step = state["average"], state["step"]
-        for optimizer, old in zip(optimisers.all, state["optimizers"], strict=True):
-            optimizer.load_state_dict(old)
-
-    def save() -> None:
-        out.mkdir(parents=True, exist_ok=True)
-        states = [o.state_dict() for o in optimisers.all]
-        model = learner.state_dict()
-        torch.save({"learner": model, "average": average, "step": step, "optimizers": states}, saved)
-
-    rng, started, first = random.Random(step), time.time(), step
-    means: dict[str, float] = {}
-    torch.manual_seed(step)
-    while (spent := (time.time() - started) / 60 / minutes) < 1:
-        losses = learner.losses(make_batch(shards, groups, rng), rng)
-        torch.stack(list(losses.values())).sum().backward()
-        optimisers.step(min(1, (step - first + 1) / 50) * max(0.02, min(1, (1 - spent) / 0.3)))
-        learner.zero_grad()
-        step += 1
-        keep = min(0.998, step / (step + 20))
-        with torch.no_grad():
-            for name, p in learner.vae.named_parameters():
-                average[name].lerp_(p, 1 - keep)
-        for name, value in losses.items():
-            means[name] = 0.97 * means.get(name, value.item()) + 0.03 * value.item()
-        if step % 20 == 0:
-            rate = (step - first) * groups * EACH / (time.time() - started)
-            said = " ".join(f"{name} {value:.4f}" for name, value in means.items())
-            print(f"step {step} {said} {rate:.1f} crops/s", flush=True)
-        if step % 200 == 0:
-            save()
-    save()
-    learner.vae.load_state_dict(average, strict=False)
-    learner.vae.save_pretrained(out)
 
 
 def begin(vae: AutoencoderNano, projection: AutoencoderNano, statistics: Tensor) -> None:
@@ -239,7 +159,22 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--groups", type=int, default=16, help="styles in a batch")
     args = parser.parse_args()
-    train(args.windows, args.vae, args.out, args.minutes, args.groups)
+    learner = Learner(AutoencoderNano())
+    shards = read(args.windows)
+    sheets = torch.cat([shard.sheets for shard in shards])
+    begin(learner.vae, AutoencoderNano.from_pretrained(args.vae), sheets)
+    learner.to(device())
+    painter = torch.nn.ModuleList([learner.vae, learner.tell])
+    kernels = [p for n, p in painter.named_parameters() if p.ndim == 4 and "leave" not in n]
+    optimisers = Optimisers(painter, kernels, (2e-3, 7e-4))
+    optimisers.add(torch.optim.Adam(learner.judge.parameters(), lr=4e-4, betas=(0.0, 0.95)))
+
+    def losses(rng: random.Random) -> dict[str, Tensor]:
+        return learner.losses(make_batch(shards, args.groups, rng).to(device()), rng)
+
+    average = train(learner, optimisers, losses, args.out / "state.pt", args.minutes)
+    learner.load_state_dict(average, strict=False)
+    learner.vae.save_pretrained(args.out)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from easel.model.latents import pack
 from easel.model.text import TextEncoder
 from easel.model.transformer import References, fuse_text, grid, predict, read_references
 from easel.style.vocabulary import PALETTES, TECHNIQUES
+from easel.train.loop import Optimisers, device, train
 from easel.train.styles import sample_style
 
 NANO = {
@@ -51,6 +52,7 @@ NANO = {
 }
 PICTURES = 4  # crops that share a reference
 CROP = 16  # tokens a side
+REFRESHED = 60  # seconds between looks for new shards
 TOKENS = 40  # of a caption
 HANDS = {
     "fluent-3d": "glossy 3D icon",
@@ -110,9 +112,9 @@ def style_words(style_number: int, rng: random.Random) -> list[str]:
     """How a user might ask for the style."""
     style = sample_style(style_number)
     words = []
-    if style.technique != "plain":
-        words.append(rng.choice(TECHNIQUES[style.technique]))
-    if style.hand in HANDS and style.technique in ("plain", "outline", "flat"):
+    if style.look.technique != "plain":
+        words.append(rng.choice(TECHNIQUES[style.look.technique]))
+    if style.hand in HANDS and style.look.technique in ("plain", "outline", "flat"):
         words.append(HANDS[style.hand])
     if style.palette != "own" and rng.random() < 0.7:
         words.append(rng.choice(PALETTES[style.palette]))
@@ -173,24 +175,25 @@ def cut(z: Tensor, top: int, left: int) -> Tensor:
 
 def loss_of(transformer: Krea2Transformer2DModel, text: TextEncoder, batch: Batch) -> Tensor:
     """Mean square error of the picture foretold at random times."""
-    count = len(batch.target)
-    noise = torch.randn_like(batch.target)
-    t = torch.sigmoid(torch.randn(count) * 1.3 + 1.1)  # early times decide the style
-    noisy = noised(batch.target, noise, t)
+    where = transformer.device
+    target, sketch, strengths = (x.to(where) for x in (batch.target, batch.sketch, batch.strengths))
+    sheets = [sheet.to(where) for sheet in batch.sheets]
+    noise = torch.randn_like(target)
+    t = torch.sigmoid(torch.randn(len(target), device=where) * 1.3 + 1.1)  # early times decide the style
     tapped, mask = text.tapped(batch.words)
     spare = TOKENS - tapped.shape[1]  # a fixed length, so that one compiled graph serves every batch
     tapped, mask = F.pad(tapped, (0, 0, 0, 0, 0, spare)), F.pad(mask, (0, spare))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(where.type, torch.bfloat16):
         fused = fuse_text(transformer, tapped, mask)
-        each = count // len(batch.sheets[0])
-        read = read_references(transformer, batch.sheets, torch.ones(len(batch.sheets[0]), len(batch.sheets)))
-        bias = batch.strengths.log().repeat_interleave(batch.sheets[0][0, 0].numel(), 1)
+        each = len(target) // len(sheets[0])
+        read = read_references(transformer, sheets, strengths.new_ones(len(sheets[0]), len(sheets)))
+        bias = strengths.log().repeat_interleave(sheets[0][0, 0].numel(), 1)
         shared = [[z.repeat_interleave(each, 0) for z in group] for group in (read.keys, read.values)]
         references = References(tuple(shared[0]), tuple(shared[1]), bias)
-        seen = torch.cat([noisy, batch.sketch], -1)
-        said = predict(transformer, seen, t, fused, batch.positions, references, mask)
+        seen = torch.cat([noised(target, noise, t), sketch], -1)
+        said = predict(transformer, seen, t, fused, batch.positions.to(where), references, mask)
     change = said[..., : noise.shape[-1]].float()
-    return F.mse_loss(batch.sketch + change, batch.target)
+    return F.mse_loss(sketch + change, target)
 
 
 def build(channels: int) -> Krea2Transformer2DModel:
@@ -208,79 +211,39 @@ def build(channels: int) -> Krea2Transformer2DModel:
     return transformer
 
 
-def optimisers(transformer: Krea2Transformer2DModel) -> list[torch.optim.Optimizer]:
-    """Muon on the blocks' matrices, AdamW on the rest."""
-    matrices = [
-        p for n, p in transformer.named_parameters() if "blocks" in n and p.ndim == 2 and "table" not in n
-    ]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in transformer.parameters() if id(p) not in chosen]
-    return [
-        torch.optim.Muon(matrices, lr=3e-3, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.0),
-    ]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument(
-        "--minutes", type=float, default=60, help="of this run; the learning rate falls in its last quarter"
-    )
+    parser.add_argument("--minutes", type=float, default=60, help="of this run")
     parser.add_argument("--groups", type=int, default=8, help="styles in a batch")
-    parser.add_argument("--warmup", type=int, default=30, help="steps")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
     pictures, text = Pictures(args.data), TextEncoder()
-    transformer = build(pictures.scenes[0].sketch.shape[0])
+    text.model.to(device())
+    transformer = build(pictures.scenes[0].sketch.shape[0]).to(device())
     forward.run_block = torch.compile(forward.run_block, dynamic=False)  # one graph for all blocks
-    average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
-    optimizers, saved, step = optimisers(transformer), args.out / "state.pt", 0
-    rates = [group["lr"] for o in optimizers for group in o.param_groups]
-    if saved.exists():
-        state = torch.load(saved)
-        transformer.load_state_dict(state["model"])
-        average, step = state["average"], state["step"]
-        for optimizer, old in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(old)
+    matrices = [
+        p for n, p in transformer.named_parameters() if "blocks" in n and p.ndim == 2 and "table" not in n
+    ]
+    looked = time.time()
 
-    def save() -> None:
-        states = [o.state_dict() for o in optimizers]
-        model = transformer.state_dict()
-        torch.save({"model": model, "average": average, "step": step, "optimizers": states}, saved)
-
-    rng = random.Random(step)
-    torch.manual_seed(step)
-    started, first, mean = time.time(), step, None
-    while (spent := (time.time() - started) / 60 / args.minutes) < 1:
-        decay = min(1, (1 - spent) / 0.25) * min(1, (step - first + 1) / args.warmup)
-        for optimizer, rate in zip(optimizers, rates, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * max(decay, 0.02)
-        loss = loss_of(transformer, text, make_batch(pictures, args.groups, rng))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        step += 1
-        keep = min(0.998, step / (step + 20))
-        with torch.no_grad():
-            for name, p in transformer.named_parameters():
-                average[name].lerp_(p, 1 - keep)
-        mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
-        if step % 20 == 0:
-            rate = (step - first) * args.groups * PICTURES / (time.time() - started)
-            print(
-                f"step {step} loss {mean:.4f} {rate:.1f} samples/s {len(pictures.scenes)} scenes", flush=True
-            )
-        if step % 50 == 0:
+    def losses(rng: random.Random) -> dict[str, Tensor]:
+        nonlocal looked
+        if time.time() - looked > REFRESHED:
             pictures.refresh()
-            save()
-    save()
+            looked = time.time()
+        batch = make_batch(pictures, args.groups, rng)
+        return {"error": loss_of(transformer, text, batch)}
+
+    average = train(
+        transformer,
+        Optimisers(transformer, matrices, (3e-3, 1.5e-3)),
+        losses,
+        args.out / "state.pt",
+        args.minutes,
+    )
     transformer.load_state_dict(average)
     transformer.save_pretrained(args.out / "transformer")
 

@@ -1,0 +1,56 @@
+"""Makes what the reader of looks learns from: reference sheets of scenes, each in a look of its own.
+
+python -m easel.train.sheets ARTWORK OUT   (several processes with other --first share it)
+"""
+
+import argparse
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from easel.model.latents import to_picture
+from easel.model.look import lay
+from easel.model.texture import filters, of_sheets
+from easel.style.references import reference_sheet
+from easel.style.scene import Library, draw
+from easel.train.data import Artwork, planes, sample_scene, shard_arguments, write_shards
+from easel.train.styles import sample_style
+
+SCENES = 64  # in a shard
+LOOKS = 3  # of a scene
+STYLES = range(10**7, 2 * 10**7)  # none of them is among those that measures are taken with
+
+
+def make_shard(number: int, artwork: Artwork) -> dict[str, Any]:
+    rng, sheets, styles = random.Random(f"sheets {number}"), [], []
+    for _ in range(SCENES):
+        scene, _ = sample_scene(rng, artwork)
+        numbers = rng.sample(STYLES, LOOKS)
+        large = replace(scene, width=2 * scene.width, height=2 * scene.height)
+        picture, cover = map(planes, draw(large, artwork.by(sample_style(numbers[0]).hand)))
+        for style in numbers:
+            styled = lay(picture, cover, sample_style(style).look, 2.0, rng.randrange(1 << 30))
+            sheets.append(np.asarray(reference_sheet(to_picture(styled[None]))))
+            styles.append(style)
+    shown = torch.from_numpy(np.stack(sheets)).movedim(-1, 1)
+    statistics = torch.cat([of_sheets(part.float() / 255, filters()) for part in shown.split(4)])
+    return {"sheet": shown.numpy(), "statistics": statistics.numpy(), "style": np.array(styles)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("artwork", type=Path)
+    shard_arguments(parser)
+    args = parser.parse_args()
+    artwork = Artwork(args.artwork, Library(args.library))
+    write_shards(args, lambda number: make_shard(number, artwork))
+
+
+if __name__ == "__main__":
+    main()
