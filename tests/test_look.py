@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from easel.model.latents import to_picture, to_tensor
-from easel.model.look import FULL, Look, laid, lay, sample_look
+from easel.model.look import Look, laid, lay, sample_look
 from easel.model.operators import OPERATORS, blur, box
 from easel.style.looks import look_of
 from easel.style.painter import SHIPPED, NanoPainter
@@ -62,26 +62,12 @@ def test_no_look_leaves_the_scene_as_it_is():
     assert torch.equal(laid(x, cover, [], 1.0, 2), x)
 
 
-def test_a_negative_strength_leaves_the_palette_and_lays_no_marks():
-    x, cover = plain()
-    marked, palette = look("halftone"), replace(look("halftone"), technique="plain")
-    away, towards = (laid(x, cover, [(palette, s)], 1.0, 2) for s in (-0.5, 0.5))
-    assert ((away - x) * (towards - x)).mean() < -0.001
-    assert torch.equal(away, laid(x, cover, [(marked, -0.5)], 1.0, 2))
-
-
 def test_two_looks_at_half_strength_lie_between_the_two():
     x, cover = plain()
     one, other = look("linocut", "noir"), look("watercolour", "pastel")
     singles = [lay(x, cover, each, 1.0, 2) for each in (one, other)]
     both = laid(x, cover, [(one, 0.5), (other, 0.5)], 1.0, 2)
     assert torch.allclose(both, sum(singles) / 2, atol=1e-5)
-
-
-def test_strengths_that_sum_to_more_than_full_are_scaled_down():
-    x, cover = plain()
-    much = laid(x, cover, [(look("chalk"), 2.0), (look("chalk"), 2.0)], 1.0, 2)
-    assert torch.allclose(much, laid(x, cover, [(look("chalk"), FULL)], 1.0, 2), atol=1e-5)
 
 
 def test_blurs_keep_a_flat_picture_and_the_mean_of_a_point():

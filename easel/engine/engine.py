@@ -14,12 +14,14 @@ from easel.engine.sampler import sample
 from easel.model import flow, latents
 from easel.model.decoder import decoder_noise
 from easel.model.krea2 import Networks
-from easel.model.look import FULL, Look, laid
+from easel.model.look import Look, laid
+from easel.model.palette import Palette, harmonised, palette_of
 from easel.model.transformer import References, fuse_text, grid, read_references
 from easel.schema.painting import Step
 
 TOKEN = 32  # pixels a side that one token of the nano model stands for
 TAUGHT = 256  # tokens of a picture in training
+FULL = 1.25  # the most that strengths may sum to: 1 is what the decoder learnt
 UNIT = 512  # marks are sized for a picture of so many pixels a side
 PREVIEW = 256
 
@@ -47,6 +49,7 @@ class Heard(NamedTuple):
     push: References | None
     sketch: Tensor  # (1, 3, H, W)
     looks: list[tuple[Look, float]]
+    palettes: list[tuple[Palette, float]]
     style: Tensor  # the decoder's code
 
 
@@ -56,12 +59,14 @@ class Engine:
     def __init__(self, model: Networks):
         self.model = model
         self.seconds: dict[str, float] = {}  # of the last picture, by part
+        self.looks: list[tuple[Look, float]] = []  # that it was given
 
     @torch.inference_mode()
     def paint(self, conditioning: Conditioning, on_step: Callable[[Step], None]) -> Image.Image:
         """The picture; `on_step` hears of each step and may raise to stop."""
         begun = time.perf_counter()
         heard = self._read(conditioning)
+        self.looks = heard.looks
         read = time.perf_counter()
         z = self._sample(conditioning, heard, on_step)
         sampled = time.perf_counter()
@@ -86,18 +91,24 @@ class Engine:
         # The picture's own tokens outnumber the references' more than they did in training.
         crowd = conditioning.height // TOKEN * (conditioning.width // TOKEN) / TAUGHT
         liked = [(sheet, s) for sheet, s in sheets if s > 0]
-        looks = [(self.model.reader.read(sheet), s) for sheet, s in sheets]
-        free = 1 - sum(s for _, s in liked)  # what the references leave to the words
-        if conditioning.look is not None and free > 0:
-            looks.append((conditioning.look, free))
+        disliked = [(sheet, s) for sheet, s in sheets if s < 0]
+        total = sum(s for _, s in liked)
+        shown = [(sheet, s * min(1, FULL / total)) for sheet, s in liked]
+        looks = [(self.model.reader.read(sheet), s) for sheet, s in shown]
+        if conditioning.look is not None and total < 1:
+            looks.append((conditioning.look, 1 - total))  # words have what the references leave
         return Heard(
             text=fuse_text(transformer, tapped.to(transformer.img_in.weight.dtype)),
             pull=self._references(liked, crowd),
-            push=self._references([(sheet, -s) for sheet, s in sheets if s < 0], crowd),
+            push=self._references([(sheet, -s) for sheet, s in disliked], crowd),
             sketch=latents.to_tensor(conditioning.sketch),
             looks=looks,
-            style=self._style(liked),
+            style=sum((s * self.model.vae.style.see(sheet) for sheet, s in shown), self._no_style()),
+            palettes=[(palette_of(sheet.chunk(2, 2)[0][0]), s) for sheet, s in shown + disliked],
         )
+
+    def _no_style(self) -> Tensor:
+        return torch.zeros(1, self.model.vae.config.style_channels)
 
     def _sample(self, conditioning: Conditioning, heard: Heard, on_step: Callable[[Step], None]) -> Tensor:
         vae, steps = self.model.vae, conditioning.steps
@@ -130,14 +141,6 @@ class Engine:
             self.model.transformer, encoded, torch.tensor([[s * crowd for _, s in sheets]])
         )
 
-    def _style(self, sheets: Sequence[tuple[Tensor, float]]) -> Tensor:
-        """The decoder's code: the references' by their strengths."""
-        reader, total = self.model.vae.style, sum(s for _, s in sheets)
-        code = torch.zeros(1, self.model.vae.config.style_channels)
-        for sheet, strength in sheets:
-            code = code + strength * min(1, FULL / total) * reader.see(sheet)
-        return code
-
     def _lay(self, conditioning: Conditioning, heard: Heard) -> Tensor:
         """The sketch (1, 3, H, W) in its looks."""
         cover = latents.to_tensor(conditioning.cover)[0, 0]
@@ -149,7 +152,8 @@ class Engine:
         generator = torch.Generator().manual_seed(conditioning.seed)
         noise = decoder_noise(1, conditioning.height, conditioning.width, generator)
         with self._fast():
-            return self.model.vae.decode(z, self._lay(conditioning, heard), heard.style, noise)
+            x = self.model.vae.decode(z, self._lay(conditioning, heard), heard.style, noise)
+        return harmonised(x[0].clamp(0, 1), heard.palettes)[None]
 
     def _fast(self) -> torch.autocast:
         return torch.autocast(

@@ -22,6 +22,7 @@ def sample(
     sketch: Tensor | None = None,
     references: References | None = None,
     away: References | None = None,
+    text_mask: Tensor | None = None,
     negative: Tensor | None = None,
     guidance: float = 0.0,
     on_step: OnStep = lambda step, tokens: None,
@@ -29,19 +30,18 @@ def sample(
     """Follow the flow from `noise` (1, N, C) along `times` (steps + 1,) from 1 to 0; gives the clean tokens
     (1, N, C).
 
-    `text` and `negative` come from `fuse_text`. `references` pull; from what `away` alone would do, the step
-    moves off by as much. Guidance follows Krea's convention, v = cond + guidance * (cond - uncond), and is
-    off at 0. What `on_step` raises ends the sampling.
+    `text` and `negative` come from `fuse_text`; `text_mask` is True where their tokens count. `references`
+    pull; from what `away` alone would do, the step moves off by as much. Guidance follows Krea's convention,
+    v = cond + guidance * (cond - uncond), and is off at 0. What `on_step` raises ends the sampling.
 
     A network that takes a `sketch` (1, N, C) sees it as further channels, and foretells how the picture
-    differs
-    from it where Krea 2's gives the velocity itself.
+    differs from it where Krea 2's gives the velocity itself.
     """
     channels = noise.shape[-1]
 
     def flow(x: Tensor, t: Tensor, text: Tensor, references: References | None) -> Tensor:
         seen = (x if sketch is None else torch.cat([x, sketch], -1)).to(transformer.img_in.weight.dtype)
-        said = predict(transformer, seen, t, text, positions, references)[..., :channels].float()
+        said = predict(transformer, seen, t, text, positions, references, text_mask)[..., :channels].float()
         return said if sketch is None else (x - sketch - said) / t[:, None, None]
 
     x = noise

@@ -16,7 +16,6 @@ from easel.model.operators import OPERATORS, luma
 
 TECHNIQUES = ("plain", *OPERATORS)
 INKS = ("ink", "paper", "spot")
-FULL = 1.25  # the most that strengths of looks may sum to
 
 # name: (hues in degrees, saturation, lightness of shadow, middle and light, amount)
 PALETTES: dict[str, tuple[tuple[float, ...], float, tuple[float, float, float], float]] = {
@@ -100,16 +99,5 @@ def lay(x: Tensor, cover: Tensor, look: Look, unit: float, seed: int) -> Tensor:
 
 
 def laid(x: Tensor, cover: Tensor, looks: Sequence[tuple[Look, float]], unit: float, seed: int) -> Tensor:
-    """The scene (3, H, W) in several looks at once, each at its strength: what each changes is added up.
-
-    Strengths that sum to more than FULL are scaled down to it. At negative strength colours leave the look's
-    palette and no marks are laid.
-    """
-    total = sum(strength for _, strength in looks if strength > 0)
-    out = x
-    for look, strength in looks:
-        if strength > 0:
-            out = out + strength * min(1, FULL / total) * (lay(x, cover, look, unit, seed) - x)
-        else:
-            out = out + strength * (recolour(x, look.ramp, look.amount) - x)
-    return out.clamp(0, 1)
+    """The scene (3, H, W) in several looks at once, each at its strength: what each changes is added up."""
+    return sum((s * (lay(x, cover, look, unit, seed) - x) for look, s in looks), x).clamp(0, 1)

@@ -17,7 +17,7 @@ import json
 import random
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from easel.style.vocabulary import PALETTES, TECHNIQUES
 from easel.train.loop import Optimisers, device, train
 from easel.train.styles import sample_style
 
-NANO = {
+NANO: dict[str, Any] = {
     "num_layers": 8,
     "attention_head_dim": 64,
     "num_attention_heads": 5,
@@ -49,6 +49,13 @@ NANO = {
     "num_layerwise_text_blocks": 1,
     "num_refiner_text_blocks": 1,
     "axes_dims_rope": (16, 24, 24),
+}
+SMALL = {  # half the size, for `easel.train.distil`
+    "num_layers": 5,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "intermediate_size": 640,
+    "text_intermediate_size": 384,
 }
 PICTURES = 4  # crops that share a reference
 CROP = 16  # tokens a side
@@ -106,6 +113,16 @@ class Batch(NamedTuple):
     sheets: list[Tensor]  # (groups, C, 16, 8), a reference each
     strengths: Tensor  # (B, references), 0 where it is dropped
     words: list[str]
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(
+            self.target.to(device),
+            self.sketch.to(device),
+            self.positions.to(device),
+            [sheet.to(device) for sheet in self.sheets],
+            self.strengths.to(device),
+            self.words,
+        )
 
 
 def style_words(style_number: int, rng: random.Random) -> list[str]:
@@ -173,32 +190,35 @@ def cut(z: Tensor, top: int, left: int) -> Tensor:
     return z[:, top : top + CROP, left : left + CROP]
 
 
-def loss_of(transformer: Krea2Transformer2DModel, text: TextEncoder, batch: Batch) -> Tensor:
-    """Mean square error of the picture foretold at random times."""
-    where = transformer.device
-    target, sketch, strengths = (x.to(where) for x in (batch.target, batch.sketch, batch.strengths))
-    sheets = [sheet.to(where) for sheet in batch.sheets]
-    noise = torch.randn_like(target)
-    t = torch.sigmoid(torch.randn(len(target), device=where) * 1.3 + 1.1)  # early times decide the style
+def context(
+    transformer: Krea2Transformer2DModel, text: TextEncoder, batch: Batch
+) -> tuple[Tensor, Tensor, References]:
+    """What stays the same from step to step: the captions' features, which of them count, the references."""
     tapped, mask = text.tapped(batch.words)
     spare = TOKENS - tapped.shape[1]  # a fixed length, so that one compiled graph serves every batch
     tapped, mask = F.pad(tapped, (0, 0, 0, 0, 0, spare)), F.pad(mask, (0, spare))
-    with torch.autocast(where.type, torch.bfloat16):
-        fused = fuse_text(transformer, tapped, mask)
-        each = len(target) // len(sheets[0])
-        read = read_references(transformer, sheets, strengths.new_ones(len(sheets[0]), len(sheets)))
-        bias = strengths.log().repeat_interleave(sheets[0][0, 0].numel(), 1)
-        shared = [[z.repeat_interleave(each, 0) for z in group] for group in (read.keys, read.values)]
-        references = References(tuple(shared[0]), tuple(shared[1]), bias)
-        seen = torch.cat([noised(target, noise, t), sketch], -1)
-        said = predict(transformer, seen, t, fused, batch.positions.to(where), references, mask)
-    change = said[..., : noise.shape[-1]].float()
-    return F.mse_loss(sketch + change, target)
+    each = len(batch.target) // len(batch.sheets[0])
+    alike = batch.strengths.new_ones(len(batch.sheets[0]), len(batch.sheets))
+    read = read_references(transformer, batch.sheets, alike)
+    bias = batch.strengths.log().repeat_interleave(batch.sheets[0][0, 0].numel(), 1)
+    shared = [[z.repeat_interleave(each, 0) for z in group] for group in (read.keys, read.values)]
+    return fuse_text(transformer, tapped, mask), mask, References(tuple(shared[0]), tuple(shared[1]), bias)
 
 
-def build(channels: int) -> Krea2Transformer2DModel:
+def foretold(
+    transformer: Krea2Transformer2DModel, text: TextEncoder, batch: Batch, noise: Tensor, t: Tensor
+) -> Tensor:
+    """The pictures that the network foretells of the batch's targets, moved towards `noise` by `t` (B,)."""
+    with torch.autocast(noise.device.type, torch.bfloat16):
+        fused, mask, references = context(transformer, text, batch)
+        seen = torch.cat([noised(batch.target, noise, t), batch.sketch], -1)
+        said = predict(transformer, seen, t, fused, batch.positions, references, mask)
+    return batch.sketch + said[..., : noise.shape[-1]].float()
+
+
+def build(channels: int, size: dict[str, int]) -> Krea2Transformer2DModel:
     """A fresh transformer whose blocks start as small corrections to what passes through."""
-    transformer = Krea2Transformer2DModel(in_channels=2 * channels, **NANO)
+    transformer = Krea2Transformer2DModel(in_channels=2 * channels, **(NANO | size))
     shrink = (2 * len(transformer.transformer_blocks)) ** -0.5
     torch.nn.init.zeros_(transformer.time_mod_proj.weight)
     torch.nn.init.zeros_(transformer.time_mod_proj.bias)
@@ -209,6 +229,13 @@ def build(channels: int) -> Krea2Transformer2DModel:
             block.attn.to_out[0].weight.mul_(shrink)
             block.ff.down.weight.mul_(shrink)
     return transformer
+
+
+def matrices(transformer: Krea2Transformer2DModel) -> list[torch.nn.Parameter]:
+    """The weights that Muon steps: the blocks' matrices."""
+    return [
+        p for n, p in transformer.named_parameters() if "blocks" in n and p.ndim == 2 and "table" not in n
+    ]
 
 
 def main() -> None:
@@ -222,11 +249,8 @@ def main() -> None:
     args = parser.parse_args()
     pictures, text = Pictures(args.data), TextEncoder()
     text.model.to(device())
-    transformer = build(pictures.scenes[0].sketch.shape[0]).to(device())
+    transformer = build(pictures.scenes[0].sketch.shape[0], {}).to(device())
     forward.run_block = torch.compile(forward.run_block, dynamic=False)  # one graph for all blocks
-    matrices = [
-        p for n, p in transformer.named_parameters() if "blocks" in n and p.ndim == 2 and "table" not in n
-    ]
     looked = time.time()
 
     def losses(rng: random.Random) -> dict[str, Tensor]:
@@ -234,16 +258,15 @@ def main() -> None:
         if time.time() - looked > REFRESHED:
             pictures.refresh()
             looked = time.time()
-        batch = make_batch(pictures, args.groups, rng)
-        return {"error": loss_of(transformer, text, batch)}
+        batch = make_batch(pictures, args.groups, rng).to(device())
+        noise = torch.randn_like(batch.target)
+        t = torch.sigmoid(
+            torch.randn(len(noise), device=noise.device) * 1.3 + 1.1
+        )  # early times decide the style
+        return {"error": F.mse_loss(foretold(transformer, text, batch, noise, t), batch.target)}
 
-    average = train(
-        transformer,
-        Optimisers(transformer, matrices, (3e-3, 1.5e-3)),
-        losses,
-        args.out / "state.pt",
-        args.minutes,
-    )
+    optimisers = Optimisers(transformer, matrices(transformer), (3e-3, 1.5e-3))
+    average = train(transformer, optimisers, losses, args.out / "state.pt", args.minutes)
     transformer.load_state_dict(average)
     transformer.save_pretrained(args.out / "transformer")
 

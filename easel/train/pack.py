@@ -1,7 +1,7 @@
 """Packs trained networks into the checkpoint folder that ships: int8 rows, half precision, embeddings of the
 drawings' names.
 
-python -m easel.train.pack TRANSFORMER VAE easel/checkpoints/nano --name nano-1
+python -m easel.train.pack TRANSFORMER VAE READER easel/checkpoints/nano --name nano-1
 """
 
 import argparse
@@ -12,6 +12,7 @@ import torch
 from diffusers import Krea2Transformer2DModel
 from safetensors.torch import save_file
 
+from easel.model.reader import LookReader
 from easel.model.text import TextEncoder
 from easel.model.vae import AutoencoderNano
 from easel.model.weights import save_int8
@@ -35,10 +36,15 @@ def main() -> None:
     )
     parser.add_argument("transformer", type=Path)
     parser.add_argument("vae", type=Path)
+    parser.add_argument("reader", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--name", default="nano-1")
     args = parser.parse_args()
-    parts = ((Krea2Transformer2DModel, args.transformer, "transformer"), (AutoencoderNano, args.vae, "vae"))
+    parts = (
+        (Krea2Transformer2DModel, args.transformer, "transformer"),
+        (AutoencoderNano, args.vae, "vae"),
+        (LookReader, args.reader, "reader"),
+    )
     for kind, source, name in parts:
         network, folder = kind.from_pretrained(source), args.out / name
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,100 @@
+"""Palettes: the colours of a picture and how much there is of each; and carrying one over to another picture.
+
+Colours are compared in Oklab (Ottosson 2020, "A perceptual color space for image processing"). What goes
+where is settled by optimal transport with entropy and a target that need not be met in full (Cuturi 2013,
+arXiv 1306.0895; Chizat et al. 2018, arXiv 1607.05816), so that a picture takes on the reference's colours
+without having to hold as much of each.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+COLOURS = 16  # of a palette
+SAMPLES = 6000  # pixels that a palette is found from
+BLUR = 0.006  # entropy of the transport, a squared distance in Oklab
+LOOSE = 0.05  # the squared distance from which meeting the target is not worth the way
+REACH = 0.06  # distance in Oklab within which colours move alike
+CUBE = 33  # colours a side of the lookup table
+
+TO_CONES = torch.tensor(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+TO_LAB = torch.tensor(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+
+
+class Palette(NamedTuple):
+    colours: Tensor  # (K, 3), in Oklab
+    weights: Tensor  # (K,), summing to 1
+
+
+def oklab(rgb: Tensor) -> Tensor:
+    """sRGB in 0..1, (..., 3), to Oklab."""
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return (linear @ TO_CONES.T).clamp(min=0) ** (1 / 3) @ TO_LAB.T
+
+
+def srgb(lab: Tensor) -> Tensor:
+    """Oklab (..., 3) to sRGB, clipped to 0..1."""
+    linear = (lab @ torch.linalg.inv(TO_LAB).T) ** 3 @ torch.linalg.inv(TO_CONES).T
+    return torch.where(
+        linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-9) ** (1 / 2.4) - 0.055
+    ).clamp(0, 1)
+
+
+def palette_of(x: Tensor) -> Palette:
+    """The colours of a picture (3, H, W) in 0..1, by k-means."""
+    pixels = x.flatten(1).T
+    pixels = oklab(pixels[:: max(1, len(pixels) // SAMPLES)])
+    colours = pixels[:1]
+    while len(colours) < COLOURS:  # each start as far from the others as can be
+        far = torch.cdist(pixels, colours).amin(1)
+        if far.max() < 1e-3:
+            break
+        colours = torch.cat([colours, pixels[far.argmax()][None]])
+    for _ in range(8):
+        near = F.one_hot(torch.cdist(pixels, colours).argmin(1), len(colours)).float()
+        counts = near.sum(0)
+        colours = torch.where(counts[:, None] > 0, near.T @ pixels / counts[:, None].clamp(min=1), colours)
+    return Palette(colours[counts > 0], counts[counts > 0] / len(pixels))
+
+
+def transported(own: Palette, wanted: Palette) -> Tensor:
+    """Where each of a picture's own colours goes, (K, 3) in Oklab: the mean of what it is sent to."""
+    cost = torch.cdist(own.colours, wanted.colours).double() ** 2
+    kernel, one = torch.exp(-cost / BLUR), torch.ones(len(own.weights), dtype=torch.double)
+    other = torch.ones(len(wanted.weights), dtype=torch.double)
+    for _ in range(200):
+        one = own.weights / (kernel @ other)
+        other = (wanted.weights / (kernel.T @ one)) ** (LOOSE / (LOOSE + BLUR))
+    plan = one[:, None] * kernel * other
+    return (plan / plan.sum(1, keepdim=True)).float() @ wanted.colours
+
+
+def harmonised(x: Tensor, palettes: Sequence[tuple[Palette, float]]) -> Tensor:
+    """The picture (3, H, W) with its colours moved towards palettes, each at its strength: away where it is
+    below 0."""
+    if not palettes:
+        return x
+    own = palette_of(x)
+    steps = torch.linspace(0, 1, CUBE)
+    cube = torch.cartesian_prod(steps, steps, steps).flip(1)  # red changes fastest
+    lab = oklab(cube)
+    near = torch.softmax(-(torch.cdist(lab, own.colours) ** 2) / (2 * REACH**2), 1)
+    moved = sum(s * (srgb(lab + near @ (transported(own, p) - own.colours)) - cube) for p, s in palettes)
+    table = (cube + moved).T.reshape(1, 3, CUBE, CUBE, CUBE)
+    places = (2 * x.movedim(0, -1) - 1)[None, None]
+    return F.grid_sample(table, places, padding_mode="border", align_corners=True)[0, :, 0].clamp(0, 1)
