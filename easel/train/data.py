@@ -69,6 +69,19 @@ COLOURS = {
 }  # fmt: skip
 
 
+WHERE = {
+    "flat": "on a plain background",
+    "gradient": "",
+    "hills": "on a hill",
+    "table": "on a table",
+    "stripes": "on stripes",
+    "bokeh": "with soft lights",
+    "night": "at night",
+    "water": "by the sea",
+    "city": "in the city",
+}
+
+
 def sample_scene(rng: random.Random, artwork: Artwork) -> tuple[Scene, str]:
     """A random arrangement, and what a user would have written to get it."""
     aspect = "1:1" if rng.random() < 0.3 else rng.choice(list(SIZES))
@@ -122,15 +135,7 @@ def sample_scene(rng: random.Random, artwork: Artwork) -> tuple[Scene, str]:
             found.append((Item(first.drawing, x, y, first.size, first.flip, first.angle, first.tint), word))
         words = f"a pattern of {word}s"
     ground = sample_ground(rng)
-    where = {
-        "flat": "on a plain background",
-        "gradient": "",
-        "hills": "on a hill",
-        "table": "on a table",
-        "stripes": "on stripes",
-    }
-    where |= {"bokeh": "with soft lights", "night": "at night", "water": "by the sea", "city": "in the city"}
-    return Scene(width, height, ground, tuple(i for i, _ in found)), f"{words} {where[ground.kind]}".strip()
+    return Scene(width, height, ground, tuple(i for i, _ in found)), f"{words} {WHERE[ground.kind]}".strip()
 
 
 def sample_ground(rng: random.Random) -> Ground:
@@ -214,6 +219,10 @@ def shard_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--library", type=Path, default=LIBRARY)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--shards", type=int, default=40)
+
+
+def minilm_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--minilm", type=Path, help="what `easel.train.carry` packed, instead of the package")
 
 
 def write_shards(args: argparse.Namespace, make: Callable[[int], dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from easel.engine.sampler import sample
 from easel.model import flow
 from easel.model import transformer as forward
 from easel.model.text import TextEncoder
+from easel.train.data import minilm_argument
 from easel.train.loop import Optimisers, device, train
 from easel.train.nano import CROP, SMALL, Batch, Pictures, build, context, foretold, make_batch, matrices
 
@@ -53,8 +54,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=30, help="of this run")
     parser.add_argument("--groups", type=int, default=8, help="styles in a batch")
+    minilm_argument(parser)
     args = parser.parse_args()
-    pictures, text = Pictures(args.data), TextEncoder()
+    pictures, text = Pictures(args.data), TextEncoder(args.minilm)
     text.model.to(device())
     teacher = Krea2Transformer2DModel.from_pretrained(args.teacher).to(device()).eval()
     student = build(teacher.in_channels // 2, SMALL).to(device())

@@ -31,6 +31,7 @@ from easel.model.latents import pack
 from easel.model.text import TextEncoder
 from easel.model.transformer import References, fuse_text, grid, predict, read_references
 from easel.style.vocabulary import PALETTES, TECHNIQUES
+from easel.train.data import minilm_argument
 from easel.train.loop import Optimisers, device, train
 from easel.train.styles import sample_style
 
@@ -246,8 +247,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=60, help="of this run")
     parser.add_argument("--groups", type=int, default=8, help="styles in a batch")
+    minilm_argument(parser)
     args = parser.parse_args()
-    pictures, text = Pictures(args.data), TextEncoder()
+    pictures, text = Pictures(args.data), TextEncoder(args.minilm)
     text.model.to(device())
     transformer = build(pictures.scenes[0].sketch.shape[0], {}).to(device())
     forward.run_block = torch.compile(forward.run_block, dynamic=False)  # one graph for all blocks

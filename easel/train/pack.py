@@ -1,12 +1,13 @@
-"""Packs trained networks into the checkpoint folder that ships: int8 rows, half precision, embeddings of the
-drawings' names.
+"""Packs trained networks into the checkpoint folder that ships, as int8 rows and half precision, with
+embeddings of the drawings' names.
 
-python -m easel.train.pack TRANSFORMER VAE READER easel/checkpoints/nano --name nano-1
+python -m easel.train.pack easel/checkpoints/nano transformer=FOLDER vae=FOLDER reader=FOLDER --name nano-2
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import Krea2Transformer2DModel
@@ -17,6 +18,21 @@ from easel.model.text import TextEncoder
 from easel.model.vae import AutoencoderNano
 from easel.model.weights import save_int8
 from easel.style.scene import Library
+
+PARTS: dict[str, Any] = {
+    "transformer": Krea2Transformer2DModel,
+    "vae": AutoencoderNano,
+    "reader": LookReader,
+}
+
+
+def pack(name: str, source: Path, out: Path) -> None:
+    """Write the network of PARTS in `source` to the folder `name` of `out`."""
+    network, folder = PARTS[name].from_pretrained(source), out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {k: v for k, v in network.config.items() if not k.startswith("_")}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_int8(network.state_dict(), folder / "weights.safetensors")
 
 
 def embed_drawings(library: Library, path: Path) -> None:
@@ -34,25 +50,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("transformer", type=Path)
-    parser.add_argument("vae", type=Path)
-    parser.add_argument("reader", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--name", default="nano-1")
+    parser.add_argument("parts", nargs="+", help=f"NAME=FOLDER, NAME one of {', '.join(PARTS)}")
+    parser.add_argument("--name", help="of the whole checkpoint, whose drawings are embedded then")
     args = parser.parse_args()
-    parts = (
-        (Krea2Transformer2DModel, args.transformer, "transformer"),
-        (AutoencoderNano, args.vae, "vae"),
-        (LookReader, args.reader, "reader"),
-    )
-    for kind, source, name in parts:
-        network, folder = kind.from_pretrained(source), args.out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        config = {k: v for k, v in network.config.items() if not k.startswith("_")}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        save_int8(network.state_dict(), folder / "weights.safetensors")
-    (args.out / "checkpoint.json").write_text(json.dumps({"name": args.name}) + "\n")
-    embed_drawings(Library(args.out / "drawings.zip"), args.out / "drawings.safetensors")
+    for part in args.parts:
+        name, _, source = part.partition("=")
+        pack(name, Path(source), args.out)
+    if args.name:
+        (args.out / "checkpoint.json").write_text(json.dumps({"name": args.name}) + "\n")
+        embed_drawings(Library(args.out / "drawings.zip"), args.out / "drawings.safetensors")
     for file in sorted(args.out.rglob("*")):
         if file.is_file():
             print(f"{file.stat().st_size / 2**20:6.2f} MiB  {file.relative_to(args.out)}")

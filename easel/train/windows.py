@@ -27,7 +27,16 @@ from easel.model.texture import filters, of_sheets
 from easel.model.vae import AutoencoderNano
 from easel.style.references import reference_sheet
 from easel.style.scene import Library, draw
-from easel.train.data import STYLES, Artwork, planes, render, sample_scene, shard_arguments, write_shards
+from easel.train.data import (
+    STYLES,
+    Artwork,
+    minilm_argument,
+    planes,
+    render,
+    sample_scene,
+    shard_arguments,
+    write_shards,
+)
 from easel.train.styles import Style, sample_style
 
 PAIRS = 16  # styles in a shard, each in two scenes
@@ -157,11 +166,12 @@ def main() -> None:
     parser.add_argument("vae", type=Path, help="the folder `easel.train.project` wrote")
     parser.add_argument("reader", type=Path, help="the folder `easel.train.reader` wrote")
     shard_arguments(parser)
+    minilm_argument(parser)
     args = parser.parse_args()
     artwork = Artwork(args.artwork, Library(args.library))
     transformer = quick(Krea2Transformer2DModel.from_pretrained(args.transformer).eval())
     vae, reader = AutoencoderNano.from_pretrained(args.vae), LookReader.from_pretrained(args.reader).eval()
-    engine = Engine(Networks(transformer, vae, reader, TextEncoder()))
+    engine = Engine(Networks(transformer, vae, reader, TextEncoder(args.minilm)))
     write_shards(args, lambda number: render_shard(number, artwork, engine))
 
 
