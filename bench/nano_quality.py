@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from other_kinds import OTHER_KINDS
 from PIL import Image
 from torch import Tensor, nn
 
@@ -364,6 +365,15 @@ def nearer(styled: list[Image.Image], plain: list[Image.Image], references: list
     return with_it / sum(apart(p, r[0]) for p, r in zip(plain, references, strict=True))
 
 
+def measure_other_kinds(bench: Bench) -> None:
+    shown, keys = [kind() for kind in OTHER_KINDS], bench.keys[80:]
+    references = [(picture, None, None) for picture in shown]
+    styled = [bench.paint(keys[i], [(picture, 1.0)], i) for i, picture in enumerate(shown)]
+    plain = [bench.paint(keys[i], seed=i) for i in range(len(shown))]
+    ratio = nearer(styled, plain, references)
+    bench.row("palette of pictures of other kinds, with ÷ without", ratio, 0.5, None, 1.0, below=True)
+
+
 def measure_strength(bench: Bench) -> None:
     strengths, scores = (0, 0.25, 0.5, 0.75, 1), []
     for i in range(bench.count(12)):
@@ -441,6 +451,7 @@ def main() -> None:
     measures = (
         measure_content,
         measure_references,
+        measure_other_kinds,
         measure_strength,
         measure_blend,
         measure_push,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from other_kinds import OTHER_KINDS
 from PIL import Image
 
 from easel.catalog import MODELS, SIZES
@@ -17,6 +18,8 @@ from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Reference
 from easel.style.painter import SHIPPED, NanoPainter
 from easel.style.scene import Library
+from easel.style.vocabulary import PALETTES
+from easel.style.vocabulary import TECHNIQUES as MEDIA
 from easel.train.data import STYLES, Artwork, render, sample_scene
 from easel.train.styles import Style, sample_style
 
@@ -27,6 +30,7 @@ PROMPTS = (
     "a castle on a hill",
     "two owls",
 )
+LOOKS = MEDIA | PALETTES
 TECHNIQUES = ("halftone", "ink hatching", "watercolour", "stained glass", "linocut", "chalk", "pixel")
 
 
@@ -86,6 +90,13 @@ def main() -> None:
         [paint(painter, prompt), *(paint(painter, prompt, [(r, 1)]) for r in shown)] for prompt in PROMPTS
     ]
     sheet(rows, 240, args.out / "nano-references.jpg")
+    others = [kind() for kind in OTHER_KINDS]
+    rows = [[blank, *others]]
+    for prompt in PROMPTS[:3]:
+        rows.append([paint(painter, prompt), *(paint(painter, prompt, [(r, 1)]) for r in others)])
+    sheet(rows, 240, args.out / "nano-other-kinds.jpg")
+    asked = [paint(painter, f"a sailboat by the sea, {phrases[0]}") for phrases in LOOKS.values()]
+    sheet([asked[i : i + 8] for i in range(0, len(asked), 8)], 240, args.out / "nano-words.jpg")
     strengths = (-0.5, 0, 0.25, 0.5, 0.75, 1, 1.5)
     ladder = [
         [shown[i], *(paint(painter, "a sailboat", [(shown[i], s)]) for s in strengths)] for i in (0, 1, 2)

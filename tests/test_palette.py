@@ -39,7 +39,7 @@ def test_a_palette_holds_the_colours_and_how_much_there_is_of_each():
 def test_a_picture_takes_on_the_colours_of_another():
     away = [apart(harmonised(SCENE, [(palette_of(POSTER), s)]), POSTER) for s in (0, 0.25, 0.5, 0.75, 1)]
     assert away == sorted(away, reverse=True)
-    assert away[-1] < 0.3 * away[0]
+    assert away[-1] < 0.4 * away[0]
 
 
 def test_a_picture_keeps_its_own_shapes_and_the_order_of_its_lights():

@@ -18,6 +18,9 @@ SAMPLES = 6000  # pixels that a palette is found from
 BLUR = 0.006  # entropy of the transport, a squared distance in Oklab
 LOOSE = 0.05  # the squared distance from which meeting the target is not worth the way
 REACH = 0.06  # distance in Oklab within which colours move alike
+MIXED = (
+    4  # pixels a side whose mixture is seen as one colour: so dots of ink count as what they make together
+)
 CUBE = 33  # colours a side of the lookup table
 
 TO_CONES = torch.tensor(
@@ -86,10 +89,10 @@ def transported(own: Palette, wanted: Palette) -> Tensor:
 
 def harmonised(x: Tensor, palettes: Sequence[tuple[Palette, float]]) -> Tensor:
     """The picture (3, H, W) with its colours moved towards palettes, each at its strength: away where it is
-    below 0."""
+    below 0. Palettes are those of pictures seen as small as MIXED makes this one."""
     if not palettes:
         return x
-    own = palette_of(x)
+    own = palette_of(F.avg_pool2d(x, MIXED))
     steps = torch.linspace(0, 1, CUBE)
     cube = torch.cartesian_prod(steps, steps, steps).flip(1)  # red changes fastest
     lab = oklab(cube)
