@@ -10,10 +10,12 @@ from easel.model import weights
 from easel.model.decoder import decoder_noise
 from easel.model.look import TECHNIQUES
 from easel.model.reader import Guess, LookReader
+from easel.model.text import TextEncoder
 from easel.model.texture import STATISTICS, TONES, of_sheets, tones
 from easel.model.vae import AutoencoderNano
 from easel.style.painter import SHIPPED
 from easel.style.scene import GROUNDS, Ground, Library, Scene, draw
+from easel.train import carry
 from easel.train.decoder import Learner
 from easel.train.loop import Optimisers, train
 from easel.train.reader import losses, truth
@@ -161,3 +163,10 @@ def test_everything_of_the_reader_of_looks_learns():
     sum(losses(guess, known).values()).backward()
     still = [name for name, p in reader.named_parameters() if p.grad is None or not p.grad.any()]
     assert still == []
+
+
+def test_minilm_packed_to_travel_says_what_the_package_says(tmp_path):
+    carry.main(tmp_path)
+    captions = ["a red fox on a hill, linocut print", "two polar bears by the sea", "a pattern of sailboats"]
+    packed, whole = TextEncoder(tmp_path).embed(captions), TextEncoder().embed(captions)
+    assert (packed * whole).sum(1).min() > 0.99
