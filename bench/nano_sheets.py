@@ -40,10 +40,11 @@ def unseen(technique: str, start: int) -> Style:
 
 
 def reference(technique: str, artwork: Artwork, number: int) -> Image.Image:
-    """A picture in an unseen style; of something else than what is asked for."""
-    rng = random.Random(f"sheet {number}")
-    scene, _ = sample_scene(rng, artwork)
-    return to_picture(render(scene, unseen(technique, STYLES + 1000 * number), artwork, number, 768)[None])
+    """A picture in an unseen style, of something else than what is asked for; none that is all but blank."""
+    rng, style = random.Random(f"sheet {number}"), unseen(technique, STYLES + 1000 * number)
+    scenes = (sample_scene(rng, artwork)[0] for _ in range(20))
+    pictures = (render(scene, style, artwork, number, 768) for scene in scenes)
+    return to_picture(next(x for x in pictures if x.std() > 0.08)[None])
 
 
 def paint(

@@ -65,6 +65,17 @@ def test_no_palette_leaves_every_bit_as_it_was():
     assert torch.equal(harmonised(SCENE, []), SCENE)
 
 
+def test_a_picture_under_a_grey_palette_has_no_colour():
+    moved = harmonised(SCENE, [(palette_of(bands("#101010", "#707070", "#d0d0d0", "#ffffff")), 1.0)])
+    assert oklab(moved.flatten(1).T)[:, 1:].abs().max() < 0.01
+
+
+def test_a_blank_reference_leaves_the_picture_to_be_seen():
+    blank = bands("#f0f8f0", "#f0f8f0", "#f2faf2", "#f0f8f0")
+    moved = harmonised(SCENE, [(palette_of(blank), 1.0)])
+    assert moved.std() > 0.5 * SCENE.std()
+
+
 @pytest.mark.parametrize("other", [torch.zeros(3, 32, 32), torch.ones(3, 32, 32), torch.rand(3, 32, 32)])
 @pytest.mark.parametrize("x", [torch.zeros(3, 32, 32), torch.ones(3, 32, 32), SCENE])
 def test_pictures_of_one_colour_give_no_holes(x, other):

@@ -18,9 +18,8 @@ SAMPLES = 6000  # pixels that a palette is found from
 BLUR = 0.006  # entropy of the transport, a squared distance in Oklab
 LOOSE = 0.05  # the squared distance from which meeting the target is not worth the way
 REACH = 0.06  # distance in Oklab within which colours move alike
-MIXED = (
-    4  # pixels a side whose mixture is seen as one colour: so dots of ink count as what they make together
-)
+MIXED = 4  # pixels a side whose mixture is seen as one colour: dots of ink are what they make together
+BARE = 0.08  # palettes that spread less count less: of one colour alone, nothing could be seen
 CUBE = 33  # colours a side of the lookup table
 
 TO_CONES = torch.tensor(
@@ -75,6 +74,12 @@ def palette_of(x: Tensor) -> Palette:
     return Palette(colours[counts > 0], counts[counts > 0] / len(pixels))
 
 
+def spread(palette: Palette) -> float:
+    """The standard deviation of its colours, in Oklab."""
+    mean = palette.weights @ palette.colours
+    return (palette.weights @ (palette.colours - mean).square().sum(1)).sqrt().item()
+
+
 def transported(own: Palette, wanted: Palette) -> Tensor:
     """Where each of a picture's own colours goes, (K, 3) in Oklab: the mean of what it is sent to."""
     cost = torch.cdist(own.colours, wanted.colours).double() ** 2
@@ -87,6 +92,15 @@ def transported(own: Palette, wanted: Palette) -> Tensor:
     return (plan / plan.sum(1, keepdim=True)).float() @ wanted.colours
 
 
+def sent(lab: Tensor, near: Tensor, own: Palette, wanted: Palette) -> Tensor:
+    """Where colours (N, 3) go that lie by (N, K) near to a picture's own; none gets more colourful than the
+    palette's most colourful."""
+    lab = lab + near @ (transported(own, wanted) - own.colours)
+    most = wanted.colours[:, 1:].norm(dim=1).max()
+    limit = (most / lab[:, 1:].norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
+    return torch.cat([lab[:, :1], lab[:, 1:] * limit], 1)
+
+
 def harmonised(x: Tensor, palettes: Sequence[tuple[Palette, float]]) -> Tensor:
     """The picture (3, H, W) with its colours moved towards palettes, each at its strength: away where it is
     below 0. Palettes are those of pictures seen as small as MIXED makes this one."""
@@ -97,7 +111,10 @@ def harmonised(x: Tensor, palettes: Sequence[tuple[Palette, float]]) -> Tensor:
     cube = torch.cartesian_prod(steps, steps, steps).flip(1)  # red changes fastest
     lab = oklab(cube)
     near = torch.softmax(-(torch.cdist(lab, own.colours) ** 2) / (2 * REACH**2), 1)
-    moved = sum(s * (srgb(lab + near @ (transported(own, p) - own.colours)) - cube) for p, s in palettes)
+    moved = sum(
+        strength * min(1, spread(p) / BARE) * (srgb(sent(lab, near, own, p)) - cube)
+        for p, strength in palettes
+    )
     table = (cube + moved).T.reshape(1, 3, CUBE, CUBE, CUBE)
     places = (2 * x.movedim(0, -1) - 1)[None, None]
     return F.grid_sample(table, places, padding_mode="border", align_corners=True)[0, :, 0].clamp(0, 1)
