@@ -30,7 +30,7 @@ carry() {  # everything but the repository; remove easel/checkpoints/nano/transf
     .venv/bin/python -m easel.train.carry .carry/minilm
     tar cJf .carry/minilm.tar.xz -C .carry minilm && rm -r .carry/minilm
     names="diffusers resvg_py pydantic pydantic_core annotated_types typing_inspection httpx httpcore h11 anyio idna certifi"
-    .venv/bin/pip freeze | grep -i -E "^(${names// /|})==" | tr - _ > .carry/wheels.txt
+    .venv/bin/pip freeze | tr - _ | grep -i -E "^(${names// /|})==" > .carry/wheels.txt
     .venv/bin/pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
         --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
         -d .carry/wheels -r .carry/wheels.txt

@@ -20,7 +20,7 @@ from easel.train.loop import Optimisers, device, train
 from easel.train.styles import sample_style
 
 BATCH = 48
-KEPT = 384  # sheets to measure by, none of them trained on
+KEPT = 384  # sheets to measure by at most, an eighth of all; none of them is trained on
 UNSURE = 0.1  # noise on statistics, for each that pictures spread by
 CUBE = torch.cartesian_prod(*[torch.linspace(0, 1, 4)] * 3).T[:, None]  # (3, 1, 64): colours to recolour
 
@@ -124,14 +124,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20)
     args = parser.parse_args()
     sheets, statistics, known = read(args.sheets)
-    reader = LookReader().to(device())
+    kept, reader = min(KEPT, len(sheets) // 8), LookReader().to(device())
     reader.mean.copy_(statistics.mean(0))
     reader.spread.copy_(statistics.std(0) + 0.02)
     spread = reader.spread.to("cpu", copy=True)
     kernels = [p for p in reader.parameters() if p.ndim == 4 and p.shape[1] > 3]
 
     def step(rng: random.Random) -> dict[str, Tensor]:
-        pick = torch.tensor(rng.sample(range(KEPT, len(sheets)), BATCH))
+        pick = torch.tensor(rng.sample(range(kept, len(sheets)), BATCH))
         shown = jittered(sheets[pick], rng).to(device(), memory_format=torch.channels_last)
         counted = statistics[pick] + UNSURE * spread * torch.randn(BATCH, len(spread))
         with torch.autocast(device().type, torch.bfloat16):
@@ -142,7 +142,7 @@ def main() -> None:
     average = train(reader, optimisers, step, args.out / "state.pt", args.minutes)
     reader.load_state_dict(average, strict=False)
     reader.save_pretrained(args.out)
-    print(measure(reader, sheets[:KEPT], statistics[:KEPT], Truth(*(part[:KEPT] for part in known))))
+    print(measure(reader, sheets[:kept], statistics[:kept], Truth(*(part[:kept] for part in known))))
 
 
 if __name__ == "__main__":
