@@ -282,6 +282,10 @@ class Bench:
         with torch.inference_mode():
             return self.content(torch.stack([small(to_tensor(p)[0]) for p in pictures]))[0].argmax(1)
 
+    def first_right(self, pictures: list[Image.Image]) -> float:
+        """How many of the pictures are named right, which are of the first keys, in their order."""
+        return (self.named(pictures) == torch.arange(len(pictures))).float().mean().item()
+
     def looks(self, pictures: list[Image.Image]) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
             technique, hand = self.style(torch.stack([style_view(half(p), self.vae) for p in pictures]))
@@ -308,13 +312,10 @@ class Bench:
 def measure_content(bench: Bench) -> None:
     count = bench.count(100)
     keys = bench.keys[:count]
-    named = bench.named([bench.paint(key, seed=i) for i, key in enumerate(keys)])
-    top = (named == torch.arange(count)).float().mean().item()
+    top = bench.first_right([bench.paint(key, seed=i) for i, key in enumerate(keys)])
     oracle = bench.plain_oracle
     bench.row("content top-1 of 200 nouns, no reference, ÷ oracle", top / oracle, 0.85, oracle, 1 / NOUNS)
-    count = bench.count(25)
-    named = bench.named([bench.paint_unsketched(key, i) for i, key in enumerate(keys[:count])])
-    top = (named == torch.arange(count)).float().mean().item()
+    top = bench.first_right([bench.paint_unsketched(key, i) for i, key in enumerate(keys[: bench.count(25)])])
     bench.row("the same from words alone, without a sketch", top / oracle, 0.85, oracle, 1 / NOUNS)
 
 

@@ -94,7 +94,15 @@ def test_interrupting_generate_cancels_the_job(tmp_path: Path) -> None:
         Client(served.token, served.url) as client,
     ):
         command = [sys.executable, "-m", "easel", "generate", "a fox"]
-        ran = subprocess.Popen(command, env=clean(at(served)), stderr=subprocess.PIPE, text=True)
+        ran = subprocess.Popen(
+            command,
+            env=clean(at(served)),
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # a run in the background ignores it
+        )
         until(lambda: client.jobs.list().items)
         ran.send_signal(signal.SIGINT)
         _, remarks = ran.communicate(timeout=20)

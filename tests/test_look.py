@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from easel.model.latents import to_picture, to_tensor
 from easel.model.look import Look, laid, lay, sample_look
 from easel.model.operators import OPERATORS, blur, box
+from easel.model.reader import LookReader
+from easel.model.texture import of_sheets
 from easel.style.looks import look_of
 from easel.style.painter import SHIPPED, NanoPainter
 from easel.style.references import reference_sheet
@@ -108,13 +111,18 @@ def reader():
     return NanoPainter.load()._krea.reader
 
 
+def read(reader: LookReader, sheet: Image.Image) -> Look:
+    x = to_tensor(sheet)
+    return reader.read(x, of_sheets(x, reader.bank))
+
+
 @pytest.mark.parametrize(
     "technique", ["halftone", "stained glass", "ink hatching", "pixel", "linocut", "chalk"]
 )
 def test_the_technique_of_a_reference_is_read(reader, technique):
     x, cover = plain(1024)
     sheet = reference_sheet(to_picture(lay(x, cover, look(technique, seed=5), 2.0, 3)[None]))
-    assert reader.read(to_tensor(sheet)).technique == technique
+    assert read(reader, sheet).technique == technique
 
 
 def test_the_palette_of_a_reference_is_read(reader):
@@ -122,6 +130,6 @@ def test_the_palette_of_a_reference_is_read(reader):
     for palette in ("ocean", "autumn", "noir"):
         known = look("plain", palette, seed=4)
         shown = lay(x, cover, known, 2.0, 3)
-        found = reader.read(to_tensor(reference_sheet(to_picture(shown[None]))))
+        found = read(reader, reference_sheet(to_picture(shown[None])))
         again = lay(x, cover, replace(found, technique="plain"), 2.0, 3)
         assert (again - shown).abs().mean() < 0.5 * (x - shown).abs().mean()

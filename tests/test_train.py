@@ -109,7 +109,10 @@ def test_a_style_is_read_alike_wherever_its_marks_lie():
     reader, sheet = tiny_vae().style, torch.rand(1, 3, 512, 256)
     moved = torch.cat([half.roll((16, 32), (2, 3)) for half in sheet.chunk(2, 2)], 2)
     other = torch.rand(1, 3, 512, 256) ** 3
-    near, far = ((reader.see(sheet) - reader.see(x)).norm() for x in (moved, other))
+    near, far = (
+        (reader(of_sheets(sheet, reader.bank)) - reader(of_sheets(x, reader.bank))).norm()
+        for x in (moved, other)
+    )
     assert near < 0.3 * far
 
 

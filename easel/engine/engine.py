@@ -16,6 +16,7 @@ from easel.model.decoder import decoder_noise
 from easel.model.krea2 import Networks
 from easel.model.look import Look, laid
 from easel.model.palette import Palette, harmonised, palette_of
+from easel.model.texture import of_sheets
 from easel.model.transformer import References, fuse_text, grid, read_references
 from easel.schema.painting import Step
 
@@ -85,7 +86,7 @@ class Engine:
         return self._sample(conditioning, heard, lambda step: None), self._lay(conditioning, heard)
 
     def _read(self, conditioning: Conditioning) -> Heard:
-        transformer = self.model.transformer
+        transformer, vae = self.model.transformer, self.model.vae
         tapped, _ = self.model.text.tapped([conditioning.prompt])
         sheets = [(latents.to_tensor(picture), strength) for picture, strength in conditioning.references]
         # The picture's own tokens outnumber the references' more than they did in training.
@@ -94,7 +95,10 @@ class Engine:
         disliked = [(sheet, s) for sheet, s in sheets if s < 0]
         total = sum(s for _, s in liked)
         shown = [(sheet, s * min(1, FULL / total)) for sheet, s in liked]
-        looks = [(self.model.reader.read(sheet), s) for sheet, s in shown]
+        statistics = [of_sheets(sheet, self.model.reader.bank) for sheet, _ in shown]
+        read = zip(shown, statistics, strict=True)
+        looks = [(self.model.reader.read(sheet, counted), s) for (sheet, s), counted in read]
+        codes = (s * vae.style(counted) for (_, s), counted in zip(shown, statistics, strict=True))
         if conditioning.look is not None and total < 1:
             looks.append((conditioning.look, 1 - total))  # words have what the references leave
         return Heard(
@@ -103,12 +107,9 @@ class Engine:
             push=self._references([(sheet, -s) for sheet, s in disliked], crowd),
             sketch=latents.to_tensor(conditioning.sketch),
             looks=looks,
-            style=sum((s * self.model.vae.style.see(sheet) for sheet, s in shown), self._no_style()),
+            style=sum(codes, torch.zeros(1, vae.config.style_channels)),
             palettes=[(palette_of(sheet.chunk(2, 2)[0][0]), s) for sheet, s in shown + disliked],
         )
-
-    def _no_style(self) -> Tensor:
-        return torch.zeros(1, self.model.vae.config.style_channels)
 
     def _sample(self, conditioning: Conditioning, heard: Heard, on_step: Callable[[Step], None]) -> Tensor:
         vae, steps = self.model.vae, conditioning.steps

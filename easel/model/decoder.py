@@ -1,8 +1,8 @@
 """The nano model's decoder: latents to a full-size picture, in a style that it hears.
 
 A token of 32 × 32 pixels is too coarse for dots, strokes and grain. So the decoder is told the style itself:
-a code read from the reference's picture, or from words. It sees what the latents say, the sketch where there
-is one, and noise to make grain of; each of its blocks is modulated by the code (FiLM, Perez et al. 2017,
+a code read from the reference's picture. It sees what the latents say, the sketch with marks laid on it, and
+noise to make grain of; each of its blocks is modulated by the code (FiLM, Perez et al. 2017,
 arXiv 1709.07871). A code of zeros is no style. Nothing is normalised over space, so that a crop decodes as it
 does within its picture.
 """
@@ -13,38 +13,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from easel.model.texture import STATISTICS, filters, of_sheets
+from easel.model.texture import STATISTICS, Standard
 
 QUARTER = 4  # pixels a side that one place of the finest stage stands for
 NOISE = 2  # channels of fine noise, and as many of coarse
 COARSE = 4  # places a side that share one value of the coarse noise
 
 
-class StyleReader(nn.Module):
+class StyleReader(Standard):
     """Reads a style's code from statistics of pictures, which know no place."""
-
-    bank: Tensor
-    mean: Tensor
-    spread: Tensor
 
     def __init__(self, code: int):
         super().__init__()
-        self.register_buffer("bank", filters())
-        self.register_buffer("mean", torch.zeros(2 * STATISTICS))
-        self.register_buffer("spread", torch.ones(2 * STATISTICS))
         self.pictures = nn.Sequential(nn.Linear(2 * STATISTICS, 256), nn.SiLU(), nn.Linear(256, code))
 
-    def see(self, sheets: Tensor) -> Tensor:
-        """The codes of reference sheets (B, 3, 2 S, S): two views, one above the other."""
-        return self.code(of_sheets(sheets, self.bank))
-
-    def code(self, statistics: Tensor) -> Tensor:
+    def forward(self, statistics: Tensor) -> Tensor:
         """The codes of what `of_sheets` found."""
         return self.pictures(self.standard(statistics))
-
-    def standard(self, statistics: Tensor) -> Tensor:
-        """Statistics on the scale on which training pictures spread by 1."""
-        return ((statistics - self.mean) / self.spread).clamp(-4, 4)
 
 
 class Residual(nn.Module):
@@ -92,10 +77,9 @@ class StyledDecoder(nn.Module):
         for start in self.leave.parameters():
             nn.init.zeros_(start)
 
-    def forward(self, plain: Tensor, sketch: Tensor | None, code: Tensor, noise: Tensor) -> Tensor:
-        """The picture (B, 3, H, W) from `plain` (B, 3, H/2, W/2), `sketch` (B, 3, H, W) and `noise`."""
+    def forward(self, plain: Tensor, drawn: Tensor, code: Tensor, noise: Tensor) -> Tensor:
+        """The picture (B, 3, H, W) from `plain` (B, 3, H/2, W/2), `drawn` (B, 3, H, W) and `noise`."""
         smooth = F.interpolate(plain, scale_factor=2, mode="bilinear", align_corners=False)
-        drawn = smooth if sketch is None else sketch
         parts = F.pixel_unshuffle(plain, 2) - 0.5, F.pixel_unshuffle(drawn, QUARTER) - 0.5, noise
         h = torch.cat(parts, 1).to(self.enter.weight.dtype).contiguous(memory_format=torch.channels_last)
         h, kept = self.enter(h), []

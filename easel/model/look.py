@@ -88,7 +88,8 @@ def recolour(x: Tensor, ramp: Tensor, amount: float | Tensor) -> Tensor:
 def lay(x: Tensor, cover: Tensor, look: Look, unit: float, seed: int) -> Tensor:
     """The plainly drawn scene (3, H, W), with the cover of its objects (H, W), in the look.
 
-    `unit` is the pixels in 1/512 of the shorter side; `seed` decides where chance lets marks fall.
+    `unit` is the pixels in 1/512 of the side of a square picture as large; `seed` decides where chance lets
+    marks fall.
     """
     x = recolour(x, look.ramp, look.amount)
     if look.technique == "plain":

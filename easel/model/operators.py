@@ -1,8 +1,8 @@
 """Techniques as tensor code: each turns a plainly drawn scene into ink, paint, print, glass, clay, pixels…
 
 An operator takes the picture (3, H, W) in 0..1, the cover of its objects (H, W), its parameters, the `unit`
-(pixels per 1/512 of the shorter side) and a generator for its chance, and returns a picture. `OPERATORS`
-holds them with the ranges of their parameters.
+(pixels in 1/512 of the side of a square picture as large) and a generator for its chance, and returns a
+picture. `OPERATORS` holds them with the ranges of their parameters.
 """
 
 import math

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from easel.model.look import INKS, TECHNIQUES, Look
 from easel.model.operators import OPERATORS
-from easel.model.texture import STATISTICS, filters, of_sheets
+from easel.model.texture import STATISTICS, Standard
 
 NUMBERS = [
     (t, name, *limits) for t, operator in OPERATORS.items() for name, limits in operator.ranges.items()
@@ -54,19 +54,12 @@ class View(nn.Module):
         return torch.cat(found, 1)
 
 
-class LookReader(ModelMixin, ConfigMixin):
+class LookReader(Standard, ModelMixin, ConfigMixin):
     """Reference sheets (B, 3, 2 S, S) in 0..1 to looks."""
-
-    bank: Tensor
-    mean: Tensor
-    spread: Tensor
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, widths: tuple[int, ...] = (24, 64, 96, 128), hidden: int = 512):
         super().__init__()
-        self.register_buffer("bank", filters())
-        self.register_buffer("mean", torch.zeros(2 * STATISTICS))
-        self.register_buffer("spread", torch.ones(2 * STATISTICS))
         self.whole, self.detail = View(widths), View(widths)
         self.sizes = [len(TECHNIQUES), len(NUMBERS), 2 * len(NUMBERS), 3 * len(INKS), 9, 1]
         self.enter = nn.Linear(4 * sum(widths[1:]) + 2 * STATISTICS, hidden)
@@ -75,8 +68,8 @@ class LookReader(ModelMixin, ConfigMixin):
     def forward(self, sheets: Tensor, statistics: Tensor) -> Guess:
         """What sheets and their statistics, `of_sheets`, tell."""
         small, detail = sheets.chunk(2, 2)
-        counted = ((statistics - self.mean) / self.spread).clamp(-4, 4)
-        h = torch.cat([self.whole(F.avg_pool2d(small, 2)), self.detail(detail), counted], 1)
+        seen = self.whole(F.avg_pool2d(small, 2)), self.detail(detail), self.standard(statistics)
+        h = torch.cat(seen, 1)
         h = F.dropout(F.silu(self.enter(h)), 0.1, self.training)
         technique, numbers, turns, colours, ramp, amount = self.leave(h).float().split(self.sizes, 1)
         return Guess(
@@ -88,9 +81,9 @@ class LookReader(ModelMixin, ConfigMixin):
             amount.sigmoid()[:, 0],
         )
 
-    def read(self, sheet: Tensor) -> Look:
+    def read(self, sheet: Tensor, statistics: Tensor) -> Look:
         """The likeliest look of one sheet (1, 3, 2 S, S)."""
-        guess = self(sheet, of_sheets(sheet, self.bank))
+        guess = self(sheet, statistics)
         technique = TECHNIQUES[int(guess.technique[0].argmax())]
         numbers = {}
         for (owner, name, low, high), part, turn in zip(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 SCALES = (1, 2, 4, 8)
 LEVELS = (0.08, 0.248, 0.416, 0.584, 0.752, 0.92)
@@ -79,6 +79,29 @@ def whole(x: Tensor, bank: Tensor) -> Tensor:
 def of_sheets(sheets: Tensor, bank: Tensor) -> Tensor:
     """Statistics of both views of reference sheets (B, 3, 2 S, S): (B, 2 STATISTICS)."""
     return torch.cat([whole(view, bank) for view in sheets.chunk(2, 2)], 1)
+
+
+class Standard(nn.Module):
+    """What a network that reads statistics holds: the filters, and how training pictures spread."""
+
+    bank: Tensor
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("bank", filters())
+        self.register_buffer("mean", torch.zeros(2 * STATISTICS))
+        self.register_buffer("spread", torch.ones(2 * STATISTICS))
+
+    def set_scale(self, statistics: Tensor) -> None:
+        """Take the spread of those of training sheets (B, 2 STATISTICS) for 1."""
+        self.mean.copy_(statistics.mean(0))
+        self.spread.copy_(statistics.std(0) + 0.02)
+
+    def standard(self, statistics: Tensor) -> Tensor:
+        """Statistics on the scale on which training pictures spread by 1."""
+        return ((statistics - self.mean) / self.spread).clamp(-4, 4)
 
 
 STATISTICS = 3 + 3 * len(LEVELS) + len(SCALES) * 2 * 12 + 3 * TONES

@@ -49,7 +49,7 @@ class AutoencoderNano(ModelMixin, ConfigMixin):
         patches = (z.movedim(1, -1) * self.scale) @ self.basis.T + self.mean
         return F.pixel_shuffle(patches.movedim(-1, 1), PATCH)
 
-    def decode(self, z: Tensor, sketch: Tensor | None, style: Tensor, noise: Tensor) -> Tensor:
-        """The picture (B, 3, H, W) of latents `z`, over the `sketch` (B, 3, H, W) where there is one, in the
-        style of the code `style` (B, style_channels); `noise` comes from `decoder_noise`."""
-        return self.decoder(self.unproject(z.float()), sketch, style, noise)
+    def decode(self, z: Tensor, drawn: Tensor, style: Tensor, noise: Tensor) -> Tensor:
+        """The picture (B, 3, H, W) of latents `z`, over what is `drawn` (B, 3, H, W), in the style of the
+        code `style` (B, style_channels); `noise` comes from `decoder_noise`."""
+        return self.decoder(self.unproject(z.float()), drawn, style, noise)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.utils.parametrizations import spectral_norm
 
 from easel.model.decoder import decoder_noise
-from easel.model.look import TECHNIQUES
+from easel.model.look import INKS, TECHNIQUES
 from easel.model.texture import STATISTICS, local
 from easel.model.vae import AutoencoderNano
 from easel.train.loop import Optimisers, device, train
@@ -39,7 +39,7 @@ def distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
 def about(style_number: int) -> tuple[Tensor, int, int]:
     """What a code should tell of its style: numbers, technique, hand (-1 where the technique covers it)."""
     style = sample_style(style_number)
-    numbers = [style.look.ramp.flatten(), *(style.look.colours[k] for k in ("ink", "paper", "spot"))]
+    numbers = [style.look.ramp.flatten(), *(style.look.colours[k] for k in INKS)]
     shown = style.look.technique in ("plain", "outline", "blur", "grain", "flat", "pixel", "duotone")
     technique = TECHNIQUES.index(style.look.technique)
     return (
@@ -116,7 +116,7 @@ class Learner(torch.nn.Module):
         """A code for each style of the batch, how strongly its crops show it, and what codes lose by telling
         too little of their styles."""
         reader = self.vae.style
-        seen = reader.code(batch.sheets + UNSURE * reader.spread * torch.randn_like(batch.sheets))
+        seen = reader(batch.sheets + UNSURE * reader.spread * torch.randn_like(batch.sheets))
         strengths = torch.tensor([strength(rng) for _ in batch.styles], device=seen.device)
         numbers, techniques, hands = zip(*(about(n) for n in batch.styles), strict=True)
         said = self.tell(seen).split([19, len(TECHNIQUES), len(HANDS)], 1)
@@ -145,8 +145,7 @@ def begin(vae: AutoencoderNano, projection: AutoencoderNano, statistics: Tensor)
     """Set what is not learnt: the encoder, and the scale of statistics."""
     for name in ("mean", "basis", "scale"):
         getattr(vae, name).copy_(getattr(projection, name))
-    vae.style.mean.copy_(statistics.mean(0))
-    vae.style.spread.copy_(statistics.std(0) + 0.02)
+    vae.style.set_scale(statistics)
 
 
 def main() -> None:

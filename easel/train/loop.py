@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+FALLING = 0.3  # of a run
 SAVED_EVERY = 120  # seconds
 AVERAGED = 0.998  # what a step leaves of the average
 
@@ -55,10 +56,9 @@ def train(
     losses: Callable[[random.Random], dict[str, Tensor]],
     saved: Path,
     minutes: float,
-    falling: float = 0.3,
 ) -> dict[str, Tensor]:
     """Minimise the sum of `losses` for so many minutes, from `saved` on if there is such a file, and give the
-    averaged parameters. Learning rates rise for 50 steps and fall in the last part of the run, `falling`."""
+    averaged parameters. Learning rates rise for 50 steps and fall in the last part of the run, FALLING."""
     average = {name: p.detach().clone() for name, p in network.named_parameters()}
     step = 0
     if saved.exists():
@@ -84,7 +84,7 @@ def train(
     while (spent := (time.time() - begun) / 60 / minutes) < 1:
         parts = losses(rng)
         torch.stack(list(parts.values())).sum().backward()
-        optimisers.step(min(1, (step - first + 1) / 50) * max(0.02, min(1, (1 - spent) / falling)))
+        optimisers.step(min(1, (step - first + 1) / 50) * max(0.02, min(1, (1 - spent) / FALLING)))
         network.zero_grad()
         step += 1
         keep = min(AVERAGED, step / (step + 20))

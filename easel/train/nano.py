@@ -16,6 +16,7 @@ import argparse
 import json
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,13 +51,6 @@ NANO: dict[str, Any] = {
     "num_layerwise_text_blocks": 1,
     "num_refiner_text_blocks": 1,
     "axes_dims_rope": (16, 24, 24),
-}
-SMALL = {  # half the size, for `easel.train.distil`
-    "num_layers": 5,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "intermediate_size": 640,
-    "text_intermediate_size": 384,
 }
 PICTURES = 4  # crops that share a reference
 CROP = 16  # tokens a side
@@ -239,6 +233,19 @@ def matrices(transformer: Krea2Transformer2DModel) -> list[torch.nn.Parameter]:
     ]
 
 
+def fit(
+    transformer: Krea2Transformer2DModel,
+    losses: Callable[[random.Random], dict[str, Tensor]],
+    out: Path,
+    minutes: float,
+) -> None:
+    """Train with compiled blocks, and write the averaged network to the folder `transformer` of `out`."""
+    forward.run_block = torch.compile(forward.run_block, dynamic=False)  # one graph for all blocks
+    optimisers = Optimisers(transformer, matrices(transformer), (3e-3, 1.5e-3))
+    transformer.load_state_dict(train(transformer, optimisers, losses, out / "state.pt", minutes))
+    transformer.save_pretrained(out / "transformer")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -252,7 +259,6 @@ def main() -> None:
     pictures, text = Pictures(args.data), TextEncoder(args.minilm)
     text.model.to(device())
     transformer = build(pictures.scenes[0].sketch.shape[0], {}).to(device())
-    forward.run_block = torch.compile(forward.run_block, dynamic=False)  # one graph for all blocks
     looked = time.time()
 
     def losses(rng: random.Random) -> dict[str, Tensor]:
@@ -263,14 +269,11 @@ def main() -> None:
         batch = make_batch(pictures, args.groups, rng).to(device())
         noise = torch.randn_like(batch.target)
         t = torch.sigmoid(
-            torch.randn(len(noise), device=noise.device) * 1.3 + 1.1
-        )  # early times decide the style
+            1.1 + 1.3 * torch.randn(len(noise), device=noise.device)
+        )  # early: they decide style
         return {"error": F.mse_loss(foretold(transformer, text, batch, noise, t), batch.target)}
 
-    optimisers = Optimisers(transformer, matrices(transformer), (3e-3, 1.5e-3))
-    average = train(transformer, optimisers, losses, args.out / "state.pt", args.minutes)
-    transformer.load_state_dict(average)
-    transformer.save_pretrained(args.out / "transformer")
+    fit(transformer, losses, args.out, args.minutes)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from easel.train.styles import sample_style
 
 BATCH = 48
 KEPT = 384  # sheets to measure by at most, an eighth of all; none of them is trained on
+TURNS = torch.tensor([tuple(limits) == HALF_TURN for _, _, *limits in NUMBERS])
 UNSURE = 0.1  # noise on statistics, for each that pictures spread by
 CUBE = torch.cartesian_prod(*[torch.linspace(0, 1, 4)] * 3).T[:, None]  # (3, 1, 64): colours to recolour
 
@@ -60,23 +61,26 @@ def truth(styles: list[int]) -> Truth:
     )
 
 
-TURNS = torch.tensor([limits == HALF_TURN for *_, limits in [(t, n, (a, b)) for t, n, a, b in NUMBERS]])
-
-
 def recoloured(ramps: Tensor, amounts: Tensor) -> Tensor:
     """What palettes make of the colours of CUBE."""
     cube = CUBE.to(ramps)
     return torch.stack([recolour(cube, ramp, amount) for ramp, amount in zip(ramps, amounts, strict=True)])
 
 
+def recolouring_error(guess: Guess, known: Truth) -> Tensor:
+    """The mean difference between what the palettes make of CUBE."""
+    return F.l1_loss(recoloured(guess.ramp, guess.amount), recoloured(known.ramp, known.amount))
+
+
 def losses(guess: Guess, known: Truth) -> dict[str, Tensor]:
-    straight, turning = known.own & ~TURNS.to(known.own.device), known.own & TURNS.to(known.own.device)
+    turns = TURNS.to(known.own.device)
+    straight, turning = known.own & ~turns, known.own & turns
     return {
         "technique": F.cross_entropy(guess.technique, known.technique),
         "numbers": 2 * (guess.numbers - known.numbers).abs()[straight].mean(),
         "turns": 0.5 * (guess.turns - known.turns).square()[turning].mean().nan_to_num(),
         "inks": 2 * (guess.colours - known.colours).abs().mean(),
-        "palette": 10 * F.l1_loss(recoloured(guess.ramp, guess.amount), recoloured(known.ramp, known.amount)),
+        "palette": 10 * recolouring_error(guess, known),
     }
 
 
@@ -109,9 +113,7 @@ def measure(reader: LookReader, sheets: Tensor, statistics: Tensor, known: Truth
         "technique": (guess.technique.argmax(1) == known.technique).float().mean().item(),
         "numbers": (guess.numbers - known.numbers).abs()[straight].mean().item(),
         "inks": (guess.colours - known.colours).abs().mean().item(),
-        "palette": F.l1_loss(
-            recoloured(guess.ramp, guess.amount), recoloured(known.ramp, known.amount)
-        ).item(),
+        "palette": recolouring_error(guess, known).item(),
     }
 
 
@@ -125,8 +127,7 @@ def main() -> None:
     args = parser.parse_args()
     sheets, statistics, known = read(args.sheets)
     kept, reader = min(KEPT, len(sheets) // 8), LookReader().to(device())
-    reader.mean.copy_(statistics.mean(0))
-    reader.spread.copy_(statistics.std(0) + 0.02)
+    reader.set_scale(statistics)
     spread = reader.spread.to("cpu", copy=True)
     kernels = [p for p in reader.parameters() if p.ndim == 4 and p.shape[1] > 3]
 

@@ -5,7 +5,6 @@ python -m easel.train.sheets ARTWORK OUT   (several processes with other --first
 
 import argparse
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def make_shard(number: int, artwork: Artwork) -> dict[str, Any]:
     for _ in range(SCENES):
         scene, _ = sample_scene(rng, artwork)
         numbers = rng.sample(STYLES, LOOKS)
-        large = replace(scene, width=2 * scene.width, height=2 * scene.height)
+        large = scene.at(2 * min(scene.width, scene.height))
         picture, cover = map(planes, draw(large, artwork.by(sample_style(numbers[0]).hand)))
         for style in numbers:
             styled = lay(picture, cover, sample_style(style).look, 2.0, rng.randrange(1 << 30))
