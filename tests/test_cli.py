@@ -99,9 +99,7 @@ def test_interrupting_generate_cancels_the_job(tmp_path: Path) -> None:
             env=clean(at(served)),
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(
-                signal.SIGINT, signal.SIG_DFL
-            ),  # a run in the background ignores it
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
         )
         until(lambda: client.jobs.list().items)
         ran.send_signal(signal.SIGINT)
