@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from easel.catalog import MODELS
 from easel.model.latents import to_picture, to_tensor
-from easel.model.look import TECHNIQUES
+from easel.model.look import HANDS, TECHNIQUES
 from easel.model.operators import OPERATORS
 from easel.model.vae import AutoencoderNano
 from easel.schema.generation import GenerationRequest
@@ -35,7 +35,7 @@ from easel.style.compose import compose
 from easel.style.painter import SHIPPED, NanoPainter
 from easel.style.scene import Item, Library, Scene
 from easel.train.data import STYLES, Artwork, reference_sheet, render, sample_ground
-from easel.train.styles import HANDS, Style, sample_style
+from easel.train.styles import Style, sample_style
 
 NOUNS = 200
 BINS = (6, 12, 12)  # of L, a, b
@@ -169,7 +169,7 @@ def style_view(half: Tensor, vae: AutoencoderNano) -> Tensor:
 def style_labels(style: Style) -> tuple[int, int]:
     """Technique, and the hand where no technique covers it (else -1)."""
     shown = style.look.technique in ("plain", "outline", "blur", "grain")
-    return TECHNIQUES.index(style.look.technique), HANDS.index(style.hand) if shown else -1
+    return TECHNIQUES.index(style.look.technique), HANDS.index(style.look.hand) if shown else -1
 
 
 def style_classifier(artwork: Artwork, vae: AutoencoderNano) -> tuple[Net, float, float]:

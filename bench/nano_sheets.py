@@ -34,14 +34,18 @@ LOOKS = MEDIA | PALETTES
 TECHNIQUES = ("halftone", "ink hatching", "watercolour", "stained glass", "linocut", "chalk", "pixel")
 
 
-def unseen(technique: str, start: int) -> Style:
-    """A style of the technique, of parameters that no training picture had."""
-    return next(s for s in map(sample_style, range(start, start + 10_000)) if s.look.technique == technique)
+HANDS = ("twemoji", "blob", "fluent-flat", "fluent-color", "fluent-high-contrast")
 
 
-def reference(technique: str, artwork: Artwork, number: int) -> Image.Image:
+def unseen(start: int, technique: str, hand: str | None = None) -> Style:
+    """A style of the technique and the hand, of parameters that no training picture had."""
+    styles = map(sample_style, range(start, start + 10_000))
+    return next(s for s in styles if s.look.technique == technique and hand in (None, s.look.hand))
+
+
+def reference(artwork: Artwork, number: int, technique: str, hand: str | None = None) -> Image.Image:
     """A picture in an unseen style, of something else than what is asked for; none that is all but blank."""
-    rng, style = random.Random(f"sheet {number}"), unseen(technique, STYLES + 1000 * number)
+    rng, style = random.Random(f"sheet {number}"), unseen(STYLES + 1000 * number, technique, hand)
     scenes = (sample_scene(rng, artwork)[0] for _ in range(20))
     pictures = (render(scene, style, artwork, number, 768) for scene in scenes)
     return to_picture(next(x for x in pictures if x.std() > 0.08)[None])
@@ -52,11 +56,12 @@ def paint(
     prompt: str,
     references: Sequence[tuple[Image.Image, float]] = (),
     seed: int = 1,
+    variant: str = "medium",
     **request,
 ) -> Image.Image:
     asked = GenerationRequest(prompt=prompt, **{"creativity": "raw", **request})
     shown = [Reference(picture, strength) for picture, strength in references]
-    return painter.paint(asked, shown, MODELS["medium"], seed, lambda step: None).image
+    return painter.paint(asked, shown, MODELS[variant], seed, lambda step: None).image
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]], side: int, path: Path) -> None:
@@ -84,13 +89,19 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(0)
     artwork, painter = Artwork(args.artwork, Library(SHIPPED / "drawings.zip")), NanoPainter.load()
-    shown = [reference(technique, artwork, i) for i, technique in enumerate(TECHNIQUES)]
+    shown = [reference(artwork, i, technique) for i, technique in enumerate(TECHNIQUES)]
     blank = Image.new("RGB", (1024, 1024), "white")
     rows = [[blank, *shown]]
     rows += [
         [paint(painter, prompt), *(paint(painter, prompt, [(r, 1)]) for r in shown)] for prompt in PROMPTS
     ]
     sheet(rows, 240, args.out / "nano-references.jpg")
+    drawn = [reference(artwork, 50 + i, "plain", hand) for i, hand in enumerate(HANDS)]
+    rows = [[blank, blank, *drawn]]
+    for prompt in PROMPTS:
+        alone = [paint(painter, prompt, variant=variant) for variant in ("medium", "large")]
+        rows.append([*alone, *(paint(painter, prompt, [(r, 1)]) for r in drawn)])
+    sheet(rows, 240, args.out / "nano-hands.jpg")
     others = [kind() for kind in OTHER_KINDS]
     rows = [[blank, *others]]
     for prompt in PROMPTS[:3]:

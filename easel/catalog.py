@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Literal
 
 Tier = Literal["text-to-image", "srefs", "moodboards"]
+Weights = Literal["raw", "turbo"]  # as trained, or distilled to few steps
 
 SIZES: dict[str, tuple[int, int]] = {
     "1:1": (1024, 1024),
@@ -25,7 +26,7 @@ class Model:
 
     variant: str
     title: str
-    checkpoint: str
+    weights: Weights
     steps: int
     guidance: float
     prices: dict[Tier, Decimal]  # USD a finished picture
@@ -40,9 +41,9 @@ def _prices(text: str, references: str, moodboard: str) -> dict[Tier, Decimal]:
 
 
 MODELS: dict[str, Model] = {
-    "medium": Model("medium", "Krea 2 Medium", "nano", 8, 0.0, _prices("0.030", "0.035", "0.040")),
+    "medium": Model("medium", "Krea 2 Medium", "turbo", 8, 0.0, _prices("0.030", "0.035", "0.040")),
     "medium-turbo": Model(
-        "medium-turbo", "Krea 2 Medium Turbo", "nano", 4, 0.0, _prices("0.015", "0.0175", "0.020")
+        "medium-turbo", "Krea 2 Medium Turbo", "turbo", 4, 0.0, _prices("0.015", "0.0175", "0.020")
     ),
-    "large": Model("large", "Krea 2 Large", "nano", 20, 0.0, _prices("0.060", "0.065", "0.070")),
+    "large": Model("large", "Krea 2 Large", "raw", 20, 0.0, _prices("0.060", "0.065", "0.070")),
 }

@@ -40,5 +40,5 @@ wait
 $python -m easel.train.decoder "$work/windows" "$work/projection" "$work/vae" --minutes 100
 
 # 5. What ships, and its measures.
-$python -m easel.train.pack "$nano" transformer="$work/transformer/transformer" vae="$work/vae" reader="$work/reader" --name nano-2
+$python -m easel.train.pack "$nano" raw="$work/transformer/transformer" vae="$work/vae" reader="$work/reader" --name nano-2
 $python bench/nano_quality.py "$ARTWORK"

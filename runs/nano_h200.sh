@@ -20,12 +20,9 @@ else
     cores=15 sheets=3 scenes=400 windows=2 groups=64 reading=2 painting=7.5 decoding=3 distilling=2
 fi
 
-carry() {  # everything but the repository; remove easel/checkpoints/nano/transformer while it travels
+carry() {  # everything but the repository
     : "${ARTWORK:?say where the artwork lies: ARTWORK=folder $0 carry}"
     rm -rf .carry && mkdir -p .carry/artwork .carry/wheels
-    for hand in twemoji blob emojione2 fxemoji fluent-flat fluent-color fluent-high-contrast; do
-        cp "$ARTWORK/$hand.tar.xz" .carry/artwork/
-    done
     cp "$ARTWORK/fluent-3d.tar" .carry/artwork/
     .venv/bin/python -m easel.train.carry .carry/minilm
     tar cJf .carry/minilm.tar.xz -C .carry minilm && rm -r .carry/minilm
@@ -62,7 +59,7 @@ look() {
 
 paint() {
     "$python" -m easel.train.nano "$work/scenes" "$work/transformer" --minutes $painting --groups $groups --minilm "$work/minilm"
-    "$python" -m easel.train.pack "$out" transformer="$work/transformer/transformer"
+    "$python" -m easel.train.pack "$out" raw="$work/transformer/transformer"
 }
 
 decode() {
@@ -72,7 +69,7 @@ decode() {
     "$python" -m easel.train.decoder "$work/windows" "$work/projection" "$work/vae" --minutes $decoding --groups $groups
     "$python" -m easel.train.pack "$out" vae="$work/vae"
     "$python" -m easel.train.distil "$work/scenes" "$work/transformer/transformer" "$work/small" --minutes $distilling --groups $groups --minilm "$work/minilm"
-    "$python" -m easel.train.pack "$out/small" transformer="$work/small/transformer"
+    "$python" -m easel.train.pack "$out" turbo="$work/small/transformer"
 }
 
 stage=${1:?say which stage: carry, look, paint or decode}

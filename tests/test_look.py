@@ -12,22 +12,24 @@ from easel.model.look import Look, laid, lay, sample_look
 from easel.model.operators import OPERATORS, blur, box
 from easel.model.reader import LookReader
 from easel.model.texture import of_sheets
-from easel.style.looks import look_of
+from easel.style.looks import leading_hand, look_of
 from easel.style.painter import SHIPPED, NanoPainter
 from easel.style.references import reference_sheet
 from easel.style.scene import Ground, Item, Library, Scene, draw
 
+LIBRARY = Library(SHIPPED / "drawings.zip")
 
-def plain(side: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
+
+def plain(side: int = 96, hand: str = "noto") -> tuple[torch.Tensor, torch.Tensor]:
     """A fox on a hill, and the cover of the fox."""
     ground = Ground("hills", ("#8ecae6", "#588157", "#ffb703"), 3)
     scene = Scene(side, side, ground, (Item("1f98a", 0.5, 0.6, 0.5),))
-    picture, cover = draw(scene, Library(SHIPPED / "drawings.zip").raster)
+    picture, cover = draw(scene, LIBRARY.by(hand))
     return torch.from_numpy(picture).movedim(-1, 0), torch.from_numpy(cover)
 
 
-def look(technique: str, palette: str = "sunset", seed: int = 1) -> Look:
-    return sample_look(random.Random(seed), technique, palette)
+def look(technique: str, palette: str = "sunset", seed: int = 1, hand: str = "noto") -> Look:
+    return sample_look(random.Random(seed), hand, technique, palette)
 
 
 @pytest.mark.parametrize("technique", OPERATORS)
@@ -101,9 +103,48 @@ def test_words_name_a_look(prompt, technique, coloured):
     assert found.numbers == look_of(prompt, 1).numbers
 
 
+def test_a_picture_asked_for_in_black_and_white_has_no_colour():
+    x, cover = plain()
+    found = look_of("a fox, black and white", 1)
+    assert found is not None
+    y = lay(x, cover, found, 1.0, 2)
+    assert (y.amax(0) - y.amin(0)).max() < 0.02
+
+
 @pytest.mark.parametrize("prompt", ["a glass lamp on a marble table", "a fox", "", "a boat, no watercolour"])
 def test_a_prompt_that_says_nothing_of_looks_has_none(prompt):
     assert look_of(prompt, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "hand"),
+    [
+        ("a fox, clay render", "fluent-color"),
+        ("a fox, flat illustration", "fluent-flat"),
+        ("a fox, linocut", ""),
+    ],
+)
+def test_words_that_name_a_technique_may_say_who_draws(prompt, hand):
+    found = look_of(prompt, 1)
+    assert found is not None
+    assert found.hand == hand
+
+
+def test_the_strongest_look_that_tells_says_who_draws():
+    blob, lines, silent = (look("plain", hand=hand) for hand in ("blob", "fluent-high-contrast", ""))
+    assert leading_hand([(blob, 0.5), (lines, 0.7), (silent, 1.0)], "turbo") == "fluent-high-contrast"
+    assert leading_hand([(silent, 1.0), (blob, 0.5)], "turbo") == "blob"
+
+
+def test_a_weak_or_silent_look_leaves_the_drawing_to_the_hand_of_the_weights():
+    weak, silent = (look("plain", hand="blob"), 0.4), (look("plain", hand=""), 1.0)
+    for looks in ([], [weak], [silent], [weak, silent]):
+        assert leading_hand(looks, "turbo") == "noto"
+        assert leading_hand(looks, "raw") == "fluent-color"
+
+
+def test_a_hand_whose_drawings_do_not_ship_is_stood_in_for():
+    assert leading_hand([(look("plain", hand="fluent-3d"), 1.0)], "turbo") == "fluent-color"
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +164,12 @@ def test_the_technique_of_a_reference_is_read(reader, technique):
     x, cover = plain(1024)
     sheet = reference_sheet(to_picture(lay(x, cover, look(technique, seed=5), 2.0, 3)[None]))
     assert read(reader, sheet).technique == technique
+
+
+@pytest.mark.parametrize("hand", ["fluent-high-contrast", "noto"])
+def test_the_hand_of_a_reference_is_read(reader, hand):
+    x, _ = plain(1024, hand)
+    assert read(reader, reference_sheet(to_picture(x[None]))).hand == hand
 
 
 def test_the_palette_of_a_reference_is_read(reader):

@@ -14,9 +14,9 @@ from easel.model import krea2
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Reference, Step
 from easel.style.painter import SHIPPED, NanoPainter
-from easel.style.references import DETAIL, most_textured, reference_sheet
+from easel.style.references import DETAIL, most_textured, reference_sheet, shown
 
-QUICK = Model("quick", "Quick", "nano", 2, 0.0, MODELS["medium"].prices)
+QUICK = Model("quick", "Quick", "turbo", 2, 0.0, MODELS["medium"].prices)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,21 @@ def test_what_a_step_raises_ends_the_painting(painter):
         painter.paint(GenerationRequest(prompt="a fox"), [], QUICK, 1, stop)
 
 
+def test_medium_and_large_are_two_networks_of_which_one_is_half_as_large(painter):
+    sizes = {
+        name: sum(p.numel() for p in network.parameters())
+        for name, network in painter._krea.transformers.items()
+    }
+    assert {MODELS["medium"].weights, MODELS["medium-turbo"].weights} == {"turbo"}
+    assert MODELS["large"].weights == "raw"
+    assert sizes["raw"] >= 2 * sizes["turbo"]
+
+
+def test_the_large_model_paints_another_picture_than_medium(painter):
+    large = Model("quick", "Quick", "raw", 2, 0.0, MODELS["large"].prices)
+    assert paint(painter, model=large).image.tobytes() != paint(painter).image.tobytes()
+
+
 def test_the_details_say_what_was_drawn_and_how_long_it_took(painter):
     details = json.loads(json.dumps(paint(painter, "a polar bear").details))
     assert [drawing["name"] for drawing in details["plan"]["drawings"]] == ["polar bear"]
@@ -140,6 +155,21 @@ def test_a_checkpoint_that_lacks_a_part_names_it(tmp_path, part):
 
 def test_a_checkpoint_with_broken_weights_says_so(tmp_path):
     shutil.copytree(SHIPPED, tmp_path / "nano")
-    (tmp_path / "nano/transformer/weights.safetensors").write_bytes(b"not weights")
+    (tmp_path / "nano/raw/weights.safetensors").write_bytes(b"not weights")
     with pytest.raises(CheckpointError, match="cannot be read"):
         krea2.load(tmp_path / "nano")
+
+
+def test_strengths_add_up_and_half_is_three_quarters_of_the_way():
+    picture = spots("#000000", "#ffffff")
+
+    def strengths(*asked: float) -> list[float]:
+        return [one.strength for one in shown([Reference(picture, strength) for strength in asked])]
+
+    assert strengths(0) == []
+    assert strengths(0.5) == [pytest.approx(0.75)]
+    assert strengths(1) == [1]
+    assert strengths(0.5, 0.5) == [pytest.approx(0.5)] * 2
+    assert strengths(2, 0, 2, -0.5) == [pytest.approx(0.625), pytest.approx(0.625), -0.5]
+    rising = [strengths(s / 20)[0] for s in range(1, 26)]
+    assert rising == sorted(set(rising))

@@ -8,7 +8,7 @@ import torch
 
 from easel.model import weights
 from easel.model.decoder import decoder_noise
-from easel.model.look import TECHNIQUES
+from easel.model.look import HANDS, TECHNIQUES
 from easel.model.reader import Guess, LookReader
 from easel.model.text import TextEncoder
 from easel.model.texture import STATISTICS, TONES, of_sheets, tones
@@ -17,7 +17,9 @@ from easel.style.painter import SHIPPED
 from easel.style.scene import GROUNDS, Ground, Library, Scene, draw
 from easel.train import carry
 from easel.train.decoder import Learner
+from easel.train.distil import BLOCKS, TEXT, shortened
 from easel.train.loop import Optimisers, train
+from easel.train.nano import build
 from easel.train.reader import losses, truth
 from easel.train.styles import sample_style
 from easel.train.windows import CROP, TOKEN, Batch, window
@@ -34,8 +36,8 @@ def test_every_ground_fills_the_frame_and_varies_with_its_seed(kind):
 
 def test_a_style_is_the_same_for_the_same_number():
     one, again, other = sample_style(5), sample_style(5), sample_style(6)
-    assert (one.hand, one.look.technique, one.look.numbers) == (
-        again.hand,
+    assert (one.look.hand, one.look.technique, one.look.numbers) == (
+        again.look.hand,
         again.look.technique,
         again.look.numbers,
     )
@@ -149,22 +151,39 @@ def test_a_run_of_training_goes_on_where_the_last_one_stopped(tmp_path):
 
 
 def test_what_is_known_of_looks_is_what_a_right_guess_says():
-    known = truth([10**7 + i for i in range(40)])
+    known = truth([10**7 + i for i in range(40)], [i % len(HANDS) for i in range(40)])
     sure = 20.0 * torch.nn.functional.one_hot(known.technique, len(TECHNIQUES)).float()
-    right = Guess(sure, known.numbers, known.turns, known.colours, known.ramp, known.amount)
+    drawn = 20.0 * torch.nn.functional.one_hot(known.hand, len(HANDS)).float()
+    right = Guess(drawn, sure, known.numbers, known.turns, known.colours, known.ramp, known.amount)
     parts = losses(right, known)
     assert all(part < 1e-4 for part in parts.values()), parts
-    wrong = right._replace(technique=-sure, ramp=1 - known.ramp, colours=1 - known.colours)
-    assert all(losses(wrong, known)[kind] > 0.1 for kind in ("technique", "palette", "inks"))
+    wrong = right._replace(hand=-drawn, technique=-sure, ramp=1 - known.ramp, colours=1 - known.colours)
+    assert all(losses(wrong, known)[kind] > 0.1 for kind in ("hand", "technique", "palette", "inks"))
 
 
 def test_everything_of_the_reader_of_looks_learns():
-    reader, known = LookReader(widths=(8, 8, 8), hidden=32), truth([10**7 + i for i in range(24)])
+    reader, known = (
+        LookReader(widths=(8, 8, 8), hidden=32),
+        truth([10**7 + i for i in range(24)], [i % 9 for i in range(24)]),
+    )
     sheets = torch.rand(24, 3, 128, 64)
     guess = reader(sheets, of_sheets(sheets, reader.bank))
     sum(losses(guess, known).values()).backward()
     still = [name for name, p in reader.named_parameters() if p.grad is None or not p.grad.any()]
     assert still == []
+
+
+def test_a_student_begins_with_what_its_teacher_knows():
+    teacher = build(8, {})
+    for block in teacher.text_fusion.layerwise_blocks:
+        block.ff.gate.weight.data[TEXT:] = 0  # units that weigh nothing
+    student = shortened(teacher)
+    assert sum(p.numel() for p in teacher.parameters()) >= 2 * sum(p.numel() for p in student.parameters())
+    for block, number in zip(student.transformer_blocks, BLOCKS, strict=True):
+        assert torch.equal(block.ff.up.weight, teacher.transformer_blocks[number].ff.up.weight)
+    x = torch.randn(2, 5, 384)
+    short, whole = (each.text_fusion.layerwise_blocks[0].ff(x) for each in (student, teacher))
+    assert torch.allclose(short, whole, atol=1e-5)
 
 
 def test_minilm_packed_to_travel_says_what_the_package_says(tmp_path):

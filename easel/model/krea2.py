@@ -1,7 +1,8 @@
-"""Loads the transformer, autoencoder, text encoder and drawings of one checkpoint folder into one value.
+"""Loads the transformers, autoencoder, text encoder and drawings of one checkpoint folder into one value.
 
 checkpoint.json             {"name": …}
-transformer/config.json     transformer/weights.safetensors
+raw/config.json             raw/weights.safetensors: the transformer as trained
+turbo/config.json           turbo/weights.safetensors: distilled from it
 vae/config.json             vae/weights.safetensors
 reader/config.json          reader/weights.safetensors
 drawings.zip                drawings.safetensors: an embedding of each drawing's name
@@ -9,29 +10,28 @@ drawings.zip                drawings.safetensors: an embedding of each drawing's
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import Krea2Transformer2DModel
 from safetensors.torch import load_file
 from torch import Tensor
 
+from easel.catalog import Weights
 from easel.errors import CheckpointError
 from easel.model import weights
 from easel.model.reader import LookReader
 from easel.model.text import TextEncoder
 from easel.model.vae import AutoencoderNano
 
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+NETWORKS = (*WEIGHTS, "vae", "reader")
 PARTS = (
     "checkpoint.json",
-    "transformer/config.json",
-    "transformer/weights.safetensors",
-    "vae/config.json",
-    "vae/weights.safetensors",
-    "reader/config.json",
-    "reader/weights.safetensors",
+    *(f"{name}/{file}" for name in NETWORKS for file in ("config.json", "weights.safetensors")),
     "drawings.zip",
     "drawings.safetensors",
 )
@@ -41,17 +41,17 @@ PARTS = (
 class Networks:
     """What paints, ready to run."""
 
-    transformer: Krea2Transformer2DModel
+    transformers: Mapping[Weights, Krea2Transformer2DModel]
     vae: AutoencoderNano
-    reader: LookReader
     text: TextEncoder
 
 
 @dataclass(frozen=True)
 class Krea2(Networks):
-    """The networks of one checkpoint, and the drawings that they paint from."""
+    """The networks of one checkpoint, what reads references, and the drawings that they paint from."""
 
     name: str  # "nano-1-3f9c…": the checkpoint and the first 12 hex digits of its weights' SHA-256
+    reader: LookReader
     drawings: Path
     drawing_keys: list[str]
     drawing_vectors: Tensor  # (drawings, 384), unit length
@@ -66,7 +66,7 @@ def load(folder: Path) -> Krea2:
                 "or set EASEL_CHECKPOINT to a whole checkpoint"
             )
     try:
-        transformer = _filled(Krea2Transformer2DModel, folder / "transformer")
+        transformers = {name: quick(_filled(Krea2Transformer2DModel, folder / name)) for name in WEIGHTS}
         vae = _filled(AutoencoderNano, folder / "vae")
         reader = _filled(LookReader, folder / "reader")
         drawings = load_file(folder / "drawings.safetensors")
@@ -76,7 +76,7 @@ def load(folder: Path) -> Krea2:
     vectors = torch.nn.functional.normalize(drawings["vectors"].float(), dim=-1)
     return Krea2(
         name=f"{name}-{fingerprint(folder)}",
-        transformer=quick(transformer),
+        transformers=transformers,
         vae=vae.to(memory_format=torch.channels_last),
         reader=reader,
         text=TextEncoder(),

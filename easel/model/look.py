@@ -1,4 +1,5 @@
-"""A look: what a picture is made with. A technique with its numbers, its inks and papers, and a palette.
+"""A look: who draws a picture and what with. A hand, a technique with its numbers, its inks and papers, and a
+palette.
 
 `lay` makes a plainly drawn scene look so. Looks are sampled for training, read from references
 (`easel.model.reader`) or named in words.
@@ -14,6 +15,17 @@ from torch import Tensor
 
 from easel.model.operators import OPERATORS, luma
 
+HANDS = (
+    "noto",
+    "twemoji",
+    "blob",
+    "emojione2",
+    "fxemoji",
+    "fluent-flat",
+    "fluent-color",
+    "fluent-high-contrast",
+    "fluent-3d",
+)
 TECHNIQUES = ("plain", *OPERATORS)
 INKS = ("ink", "paper", "spot")
 
@@ -40,6 +52,7 @@ PALETTES: dict[str, tuple[tuple[float, ...], float, tuple[float, float, float], 
 class Look:
     """One look, applied alike to every scene."""
 
+    hand: str  # of HANDS: who drew the things; "" where nothing tells
     technique: str  # of TECHNIQUES
     numbers: dict[str, float]  # what the technique's operator takes
     colours: dict[str, Tensor]  # INKS: (3,) each
@@ -51,8 +64,9 @@ def hls(hue: float, light: float, saturation: float) -> Tensor:
     return torch.tensor(colorsys.hls_to_rgb(hue / 360 % 1, min(max(light, 0), 1), min(max(saturation, 0), 1)))
 
 
-def sample_look(rng: random.Random, technique: str, palette: str) -> Look:
-    """A look at random with this technique and palette; one that is not of PALETTES leaves colours be."""
+def sample_look(rng: random.Random, hand: str, technique: str, palette: str) -> Look:
+    """A look at random with this hand, technique and palette; a palette that is not of
+    PALETTES leaves colours be."""
     own = ((rng.uniform(0, 360),) * 3, 0.5, (0.1, 0.5, 0.95), 0.0)
     hues, saturation, lights, amount = PALETTES.get(palette, own)
     turn, saturation = rng.gauss(0, 10), saturation * rng.uniform(0.8, 1.15)
@@ -72,7 +86,7 @@ def sample_look(rng: random.Random, technique: str, palette: str) -> Look:
             max(saturation, 0.35 if palette != "monochrome" else 0),
         ),
     }
-    return Look(technique, numbers, colours, ramp, min(0.97, amount * rng.uniform(0.85, 1.15)))
+    return Look(hand, technique, numbers, colours, ramp, min(0.97, amount * rng.uniform(0.85, 1.15)))
 
 
 def recolour(x: Tensor, ramp: Tensor, amount: float | Tensor) -> Tensor:

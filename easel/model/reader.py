@@ -1,4 +1,4 @@
-"""Reads the look of a reference: which technique made it, with which numbers, inks and palette.
+"""Reads the look of a reference: which hand drew it, the technique with its numbers, inks and colours.
 
 It sees both views of the reference's sheet, through convolutions and through statistics that know no place,
 and is trained on sheets whose looks are known (`easel.train.reader`).
@@ -14,19 +14,21 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from easel.model.look import INKS, TECHNIQUES, Look
+from easel.model.look import HANDS, INKS, TECHNIQUES, Look
 from easel.model.operators import OPERATORS
 from easel.model.texture import STATISTICS, Standard
 
 NUMBERS = [
     (t, name, *limits) for t, operator in OPERATORS.items() for name, limits in operator.ranges.items()
 ]
+SURE = 0.5  # of a hand, to name it
 HALF_TURN = (0, 180)  # the range of angles that come round to their start
 
 
 class Guess(NamedTuple):
-    """What is read of sheets (B, …): `technique` as logits, the rest in 0..1 but for `turns`."""
+    """What is read of sheets (B, …): `hand` and `technique` as logits, the rest in 0..1 but for `turns`."""
 
+    hand: Tensor  # (B, HANDS)
     technique: Tensor  # (B, TECHNIQUES)
     numbers: Tensor  # (B, NUMBERS), fractions of their ranges
     turns: Tensor  # (B, NUMBERS, 2), cosine and sine of those that are angles of a half turn, doubled
@@ -61,7 +63,7 @@ class LookReader(Standard, ModelMixin, ConfigMixin):
     def __init__(self, widths: tuple[int, ...] = (24, 64, 96, 128), hidden: int = 512):
         super().__init__()
         self.whole, self.detail = View(widths), View(widths)
-        self.sizes = [len(TECHNIQUES), len(NUMBERS), 2 * len(NUMBERS), 3 * len(INKS), 9, 1]
+        self.sizes = [len(HANDS), len(TECHNIQUES), len(NUMBERS), 2 * len(NUMBERS), 3 * len(INKS), 9, 1]
         self.enter = nn.Linear(4 * sum(widths[1:]) + 2 * STATISTICS, hidden)
         self.leave = nn.Linear(hidden, sum(self.sizes))
 
@@ -71,8 +73,9 @@ class LookReader(Standard, ModelMixin, ConfigMixin):
         seen = self.whole(F.avg_pool2d(small, 2)), self.detail(detail), self.standard(statistics)
         h = torch.cat(seen, 1)
         h = F.dropout(F.silu(self.enter(h)), 0.1, self.training)
-        technique, numbers, turns, colours, ramp, amount = self.leave(h).float().split(self.sizes, 1)
+        hand, technique, numbers, turns, colours, ramp, amount = self.leave(h).float().split(self.sizes, 1)
         return Guess(
+            hand,
             technique,
             numbers.sigmoid(),
             turns.unflatten(1, (-1, 2)),
@@ -84,6 +87,7 @@ class LookReader(Standard, ModelMixin, ConfigMixin):
     def read(self, sheet: Tensor, statistics: Tensor) -> Look:
         """The likeliest look of one sheet (1, 3, 2 S, S)."""
         guess = self(sheet, statistics)
+        hand = guess.hand[0].softmax(0)
         technique = TECHNIQUES[int(guess.technique[0].argmax())]
         numbers = {}
         for (owner, name, low, high), part, turn in zip(
@@ -94,4 +98,5 @@ class LookReader(Standard, ModelMixin, ConfigMixin):
                     part = math.atan2(turn[1], turn[0]) / (2 * math.pi) % 1
                 numbers[name] = low + part * (high - low)
         colours = dict(zip(INKS, guess.colours[0], strict=True))
-        return Look(technique, numbers, colours, guess.ramp[0], guess.amount[0].item())
+        who = HANDS[int(hand.argmax())] if hand.max() > SURE else ""
+        return Look(who, technique, numbers, colours, guess.ramp[0], guess.amount[0].item())

@@ -12,9 +12,9 @@ from easel.model.krea2 import Krea2
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Reference
 from easel.style.expand import expand
-from easel.style.looks import look_of
+from easel.style.looks import leading_hand, look_of
 from easel.style.plan import Plan, plan
-from easel.style.references import reference_sheet
+from easel.style.references import shown
 from easel.style.scene import Library, draw
 
 NEAREST = 20  # drawings offered for a phrase
@@ -34,8 +34,8 @@ def compose(
     krea: Krea2,
     library: Library,
 ) -> Composition:
-    """Expand the prompt, plan and draw its scene, and lay the references out as sheets."""
-    heard = [reference for reference in references if reference.strength != 0]
+    """Expand the prompt, read the references, plan the scene and draw it."""
+    heard = shown(references)
     width, height = request.size
 
     def similarity(phrases: list[str], others: list[str]) -> np.ndarray:
@@ -50,17 +50,23 @@ def compose(
 
     prompt = expand(request.prompt, request.creativity, seed, bool(heard), similarity)
     planned = plan(prompt, width // 2, height // 2, seed, library, nearest)
-    canvas, cover = draw(planned.scene.at(min(width, height)), library.raster)
+    looks = [(krea.reader.read(r.sheet, r.statistics), r.strength) for r in heard if r.strength > 0]
+    left = 1 - sum(strength for _, strength in looks)
+    if left > 0 and (said := look_of(prompt, seed)):
+        looks.append((said, left))
+    find = library.by(leading_hand(looks, model.weights), planned.scene.ground.dark)
+    canvas, cover = draw(planned.scene.at(min(width, height)), find)
     conditioning = Conditioning(
         prompt=prompt,
-        look=look_of(prompt, seed),
         width=width,
         height=height,
         seed=seed,
+        weights=model.weights,
         steps=model.steps,
         sketch=in_bytes(canvas),
         cover=in_bytes(cover),
-        references=[(reference_sheet(reference.image), reference.strength) for reference in heard],
+        looks=looks,
+        references=heard,
     )
     return Composition(conditioning, planned)
 

@@ -1,7 +1,10 @@
-"""The look that a prompt asks for in words."""
+"""The looks that a prompt and its references ask for, and the hand that draws in them."""
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 
+from easel.catalog import Weights
 from easel.model.look import PALETTES, TECHNIQUES, Look, sample_look
 from easel.style.words import looks, split
 
@@ -16,6 +19,19 @@ NEAREST = {
 }
 
 
+# Who draws, where words say no more than these.
+HANDS = {
+    "render": "fluent-color",
+    "clay": "fluent-color",
+    "photograph": "fluent-color",
+    "illustration": "fluent-flat",
+    "flat": "fluent-flat",
+}
+DEFAULT: dict[Weights, str] = {"turbo": "noto", "raw": "fluent-color"}
+SHIPPED = {"fluent-3d": "fluent-color"}  # whose drawings stand for those of a hand that paints in pixels
+LEADS = 0.5  # the least strength at which a look says who draws
+
+
 def look_of(prompt: str, seed: int) -> Look | None:
     """The technique and the palette that are named first, or None; the seed varies their numbers and hues."""
     said: dict[str, str] = {}
@@ -26,4 +42,13 @@ def look_of(prompt: str, seed: int) -> Look | None:
     if technique not in TECHNIQUES and palette not in PALETTES:
         return None
     technique = technique if technique in TECHNIQUES else "plain"
-    return sample_look(random.Random(f"{seed} {technique} {palette}"), technique, palette)
+    rng = random.Random(f"{seed} {technique} {palette}")
+    look = sample_look(rng, HANDS.get(medium, ""), technique, palette)
+    return replace(look, amount=1.0) if palette == "monochrome" else look
+
+
+def leading_hand(looks: Sequence[tuple[Look, float]], weights: Weights) -> str:
+    """Who draws the scene: the hand of the strongest look that tells, or the default of the weights."""
+    told = [(strength, look.hand) for look, strength in looks if look.hand and strength >= LEADS]
+    hand = max(told, default=(0, DEFAULT[weights]))[1]
+    return SHIPPED.get(hand, hand)

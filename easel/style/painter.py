@@ -46,7 +46,10 @@ class NanoPainter:
         timings = {"compose_seconds": composed} | {f"{k}_seconds": v for k, v in self._engine.seconds.items()}
         details = {
             "plan": composition.plan.summary(),
-            "looks": [{"technique": look.technique, "strength": s} for look, s in self._engine.looks],
+            "looks": [
+                {"hand": look.hand, "technique": look.technique, "strength": s}
+                for look, s in composition.conditioning.looks
+            ],
             "steps": model.steps,
             "timings": {part: round(seconds, 3) for part, seconds in timings.items()},
         }

@@ -1,11 +1,40 @@
 """Reference pictures to what the nano model is shown of them: the whole, small, and its most textured part,
 full size."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
+from easel.engine.engine import Shown
+from easel.model.latents import to_tensor
+from easel.model.texture import filters, of_sheets
+from easel.schema.painting import Reference
+
 DETAIL = 256  # side of each of the two views, pixels of a 1K picture
 AREA = 1024 * 1024
+FULL = 1.25  # the most that strengths above 0 may come to: 1 is what the networks learnt
+
+
+def shown(references: Sequence[Reference]) -> list[Shown]:
+    """References as the networks see them, without those of strength 0."""
+    total = sum(max(0, reference.strength) for reference in references)
+    return [
+        seen(reference_sheet(reference.image), s * felt(total) / total if s > 0 else s)
+        for reference in references
+        if (s := reference.strength) != 0
+    ]
+
+
+def felt(total: float) -> float:
+    """What strengths above 0 come to together: .75 at .5, which requests have by default, 1 at 1."""
+    return total * (2 - total) if total < 1 else min(total, FULL)
+
+
+def seen(sheet: Image.Image, strength: float) -> Shown:
+    """A sheet as the networks see it."""
+    views = to_tensor(sheet)
+    return Shown(views, of_sheets(views, filters()), strength)
 
 
 def reference_sheet(picture: Image.Image) -> Image.Image:

@@ -8,7 +8,7 @@ import random
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,10 @@ class Ground:
     colours: tuple[str, str, str]  # sky or wall, ground or table, accent
     seed: int = 0  # places hills, stars and windows
 
+    @property
+    def dark(self) -> bool:
+        return float(np.mean([rgb(colour) for colour in self.colours[:2]])) < 0.4
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -51,11 +55,17 @@ class Scene:
         return replace(self, width=round(self.width * scale), height=round(self.height * scale))
 
 
+PLAIN = "noto"  # the hand that drew every thing
+LINES = "fluent-high-contrast"  # the hand that draws in black only
+
+
 class Library:
-    """The drawings a scene is made of, as SVG in one zip file with an `index.json` of names and tags."""
+    """The drawings a scene is made of: a zip file with an `index.json` of names and tags, and the SVG of each
+    hand in a file of its own."""
 
     def __init__(self, path: Path):
         self._zip = zipfile.ZipFile(path)
+        self._svgs = cache(self._read)
         index = json.loads(self._zip.read("index.json"))
         self.names: dict[str, str] = {key: entry["name"] for key, entry in index.items()}
         self.tags: dict[str, list[str]] = {key: entry["tags"] for key, entry in index.items()}
@@ -65,9 +75,28 @@ class Library:
     def kind(self, key: str) -> str:
         return "silhouette" if "/" in key else "emoji"
 
-    def _raster(self, key: str, size: int) -> np.ndarray:
-        """The drawing trimmed to its shape, longer side `size` pixels: (h, w, 4) float32 in 0..1."""
-        return raster(self._zip.read(f"{key}.svg").decode(), size, self.kind(key) == "silhouette")
+    def by(self, hand: str, dark: bool = False) -> Callable[[str, int], np.ndarray]:
+        """How `hand` draws things, for `draw`; black lines are white on a `dark` ground."""
+
+        def find(key: str, size: int) -> np.ndarray:
+            shape = self.raster(key, size, hand)
+            if dark and hand == LINES and self.kind(key) == "emoji":
+                return np.concatenate([1 - shape[..., :3], shape[..., 3:]], -1)
+            return shape
+
+        return find
+
+    def _read(self, hand: str) -> dict[str, str]:
+        found: dict[str, str] = json.loads(self._zip.read(f"{hand}.json"))
+        return found
+
+    def _raster(self, key: str, size: int, hand: str = PLAIN) -> np.ndarray:
+        """The drawing by `hand`, or by PLAIN where it never drew the thing, trimmed to its shape, longer side
+        `size` pixels: (h, w, 4) float32 in 0..1."""
+        if self.kind(key) == "silhouette":
+            return raster(self._svgs("silhouettes")[key], size, silhouette=True)
+        svg = self._svgs(hand).get(key) or self._svgs(PLAIN)[key]
+        return raster(svg, size, silhouette=False)
 
 
 def raster(svg: str, size: int, silhouette: bool) -> np.ndarray:

@@ -24,9 +24,9 @@ from easel.catalog import SIZES
 from easel.model.look import hls, lay
 from easel.model.vae import AutoencoderNano
 from easel.style.references import DETAIL, most_textured
-from easel.style.scene import GROUNDS, Ground, Item, Library, Scene, draw, raster, trim
-from easel.train.library import LIBRARY, svgs, unpacked
-from easel.train.styles import HANDS, Style, sample_style
+from easel.style.scene import GROUNDS, PLAIN, Ground, Item, Library, Scene, draw, trim
+from easel.train.library import LIBRARY, unpacked
+from easel.train.styles import Style, sample_style
 
 SCENES = 64  # in a shard
 STYLES = 2400  # known in training; larger seeds are styles that no training picture had
@@ -38,8 +38,6 @@ class Artwork:
 
     def __init__(self, folder: Path, library: Library):
         self.library = library
-        hands = [hand for hand in HANDS if hand not in ("noto", "fluent-3d")]
-        self.svgs = {hand: svgs(folder / f"{hand}.tar.xz") for hand in hands}
         self.clay = {Path(name).stem: data for name, data in unpacked(folder / "fluent-3d.tar")}
         self.emoji = [
             k for k in library.names if library.kind(k) == "emoji" and library.groups[k] != "symbols"
@@ -47,13 +45,13 @@ class Artwork:
         self.silhouettes = [k for k in library.names if library.kind(k) == "silhouette"]
 
     def by(self, hand: str) -> Callable[[str, int], np.ndarray]:
-        """How `hand` draws; what it never drew is taken from the library."""
+        """How `hand` draws things, for `draw`."""
+        if hand != "fluent-3d":
+            return self.library.by(hand)
 
         def find(key: str, size: int) -> np.ndarray:
-            if hand == "fluent-3d" and key in self.clay:
+            if key in self.clay:
                 return trim(Image.open(io.BytesIO(self.clay[key])).convert("RGBA"), size)
-            if key in self.svgs.get(hand, ()):
-                return raster(self.svgs[hand][key], size, silhouette=False)
             return self.library.raster(key, size)
 
         return find
@@ -169,7 +167,7 @@ def render(
     """The scene in the style (None: plainly), (3, H, W) in 0..1; half of the 1K size unless said."""
     unit = short_side / min(scene.width, scene.height) if short_side else 1.0
     scene = scene.at(short_side) if short_side else scene
-    picture, cover = draw(scene, artwork.by(style.hand if style else "noto"))
+    picture, cover = draw(scene, artwork.by(style.look.hand if style else PLAIN))
     x = planes(picture)
     return lay(x, planes(cover), style.look, unit, seed) if style else x
 

@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.nn.utils.parametrizations import spectral_norm
 
 from easel.model.decoder import decoder_noise
-from easel.model.look import INKS, TECHNIQUES
+from easel.model.look import HANDS, INKS, TECHNIQUES
 from easel.model.texture import STATISTICS, local
 from easel.model.vae import AutoencoderNano
 from easel.train.loop import Optimisers, device, train
-from easel.train.styles import HANDS, sample_style
+from easel.train.styles import sample_style
 from easel.train.windows import CROP, EACH, Batch, make_batch, read
 
 UNSURE = 0.3  # noise on the statistics of sheets, of which there are few
@@ -45,7 +45,7 @@ def about(style_number: int) -> tuple[Tensor, int, int]:
     return (
         torch.cat([*numbers, torch.tensor([style.look.amount])]),
         technique,
-        HANDS.index(style.hand) if shown else -1,
+        HANDS.index(style.look.hand) if shown else -1,
     )
 
 

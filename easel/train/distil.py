@@ -24,8 +24,8 @@ from easel.train.data import minilm_argument
 from easel.train.loop import device
 from easel.train.nano import CROP, Batch, Pictures, build, context, fit, foretold, make_batch
 
-STEPS = 12  # of the teacher
-USES = 6  # of what the teacher painted
+STEPS = 8  # of the teacher
+USES = 10  # of what the teacher painted
 BLOCKS = (0, 4, 7)  # of the teacher's eight that the student starts with
 TEXT = 384  # units of the student's layers on text
 

@@ -126,8 +126,8 @@ def style_words(style_number: int, rng: random.Random) -> list[str]:
     words = []
     if style.look.technique != "plain":
         words.append(rng.choice(TECHNIQUES[style.look.technique]))
-    if style.hand in HANDS and style.look.technique in ("plain", "outline", "flat"):
-        words.append(HANDS[style.hand])
+    if style.look.hand in HANDS and style.look.technique in ("plain", "outline", "flat"):
+        words.append(HANDS[style.look.hand])
     if style.palette != "own" and rng.random() < 0.7:
         words.append(rng.choice(PALETTES[style.palette]))
     rng.shuffle(words)

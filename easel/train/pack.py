@@ -1,7 +1,7 @@
 """Packs trained networks into the checkpoint folder that ships, as int8 rows and half precision, with
 embeddings of the drawings' names.
 
-python -m easel.train.pack easel/checkpoints/nano transformer=FOLDER vae=FOLDER reader=FOLDER --name nano-2
+python -m easel.train.pack easel/checkpoints/nano raw=FOLDER turbo=FOLDER vae=FOLDER … --name nano-2
 """
 
 import argparse
@@ -20,7 +20,8 @@ from easel.model.weights import save_int8
 from easel.style.scene import Library
 
 PARTS: dict[str, Any] = {
-    "transformer": Krea2Transformer2DModel,
+    "raw": Krea2Transformer2DModel,
+    "turbo": Krea2Transformer2DModel,
     "vae": AutoencoderNano,
     "reader": LookReader,
 }

@@ -29,6 +29,7 @@ CUBE = torch.cartesian_prod(*[torch.linspace(0, 1, 4)] * 3).T[:, None]  # (3, 1,
 class Truth(NamedTuple):
     """Looks as `Guess` writes them; `own` marks the numbers that belong to the technique."""
 
+    hand: Tensor  # (B,)
     technique: Tensor  # (B,)
     numbers: Tensor
     turns: Tensor
@@ -38,7 +39,8 @@ class Truth(NamedTuple):
     amount: Tensor
 
 
-def truth(styles: list[int]) -> Truth:
+def truth(styles: list[int], hands: list[int]) -> Truth:
+    """What is known of sheets in these styles, drawn by these hands."""
     looks = [sample_style(style).look for style in styles]
     own = torch.tensor([[owner == look.technique for owner, *_ in NUMBERS] for look in looks])
     numbers = torch.tensor(
@@ -51,6 +53,7 @@ def truth(styles: list[int]) -> Truth:
         ]
     )
     return Truth(
+        torch.tensor(hands),
         torch.tensor([TECHNIQUES.index(look.technique) for look in looks]),
         numbers,
         torch.stack([torch.cos(2 * math.pi * numbers), torch.sin(2 * math.pi * numbers)], -1),
@@ -76,6 +79,7 @@ def losses(guess: Guess, known: Truth) -> dict[str, Tensor]:
     turns = TURNS.to(known.own.device)
     straight, turning = known.own & ~turns, known.own & turns
     return {
+        "hand": 0.5 * F.cross_entropy(guess.hand, known.hand),
         "technique": F.cross_entropy(guess.technique, known.technique),
         "numbers": 2 * (guess.numbers - known.numbers).abs()[straight].mean(),
         "turns": 0.5 * (guess.turns - known.turns).square()[turning].mean().nan_to_num(),
@@ -90,7 +94,8 @@ def read(folder: Path) -> tuple[Tensor, Tensor, Truth]:
     sheets, statistics = (
         torch.cat([torch.from_numpy(file[kind]) for file in files]) for kind in ("sheet", "statistics")
     )
-    return sheets, statistics, truth([style for file in files for style in file["style"].tolist()])
+    styles, hands = ([n for file in files for n in file[kind].tolist()] for kind in ("style", "hand"))
+    return sheets, statistics, truth(styles, hands)
 
 
 def jittered(sheets: Tensor, rng: random.Random) -> Tensor:
@@ -103,13 +108,14 @@ def jittered(sheets: Tensor, rng: random.Random) -> Tensor:
 
 @torch.inference_mode()
 def measure(reader: LookReader, sheets: Tensor, statistics: Tensor, known: Truth) -> dict[str, float]:
-    """Accuracy of the technique, mean errors of numbers (of their ranges) and of recoloured colours."""
+    """Accuracies of hand and technique, mean errors of numbers (of their ranges) and of colours."""
     reader.eval()
     parts = zip(sheets.split(16), statistics.split(16), strict=True)
     guesses = [reader(x.to(device()).float() / 255, counted.to(device())) for x, counted in parts]
     guess = Guess(*(torch.cat(parts).cpu() for parts in zip(*guesses, strict=True)))
     straight = known.own & ~TURNS
     return {
+        "hand": (guess.hand.argmax(1) == known.hand).float().mean().item(),
         "technique": (guess.technique.argmax(1) == known.technique).float().mean().item(),
         "numbers": (guess.numbers - known.numbers).abs()[straight].mean().item(),
         "inks": (guess.colours - known.colours).abs().mean().item(),

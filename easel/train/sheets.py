@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from easel.model.latents import to_picture
-from easel.model.look import lay
+from easel.model.look import HANDS, lay
 from easel.model.texture import filters, of_sheets
 from easel.style.references import reference_sheet
 from easel.style.scene import Library, draw
@@ -25,19 +25,27 @@ STYLES = range(10**7, 2 * 10**7)  # none of them is among those that measures ar
 
 
 def make_shard(number: int, artwork: Artwork) -> dict[str, Any]:
-    rng, sheets, styles = random.Random(f"sheets {number}"), [], []
+    rng = random.Random(f"sheets {number}")
+    sheets, styles, hands = [], [], []
     for _ in range(SCENES):
         scene, _ = sample_scene(rng, artwork)
         numbers = rng.sample(STYLES, LOOKS)
         large = scene.at(2 * min(scene.width, scene.height))
-        picture, cover = map(planes, draw(large, artwork.by(sample_style(numbers[0]).hand)))
+        hand = sample_style(numbers[0]).look.hand
+        picture, cover = map(planes, draw(large, artwork.by(hand)))
         for style in numbers:
             styled = lay(picture, cover, sample_style(style).look, 2.0, rng.randrange(1 << 30))
             sheets.append(np.asarray(reference_sheet(to_picture(styled[None]))))
             styles.append(style)
+            hands.append(HANDS.index(hand))
     shown = torch.from_numpy(np.stack(sheets)).movedim(-1, 1)
     statistics = torch.cat([of_sheets(part.float() / 255, filters()) for part in shown.split(4)])
-    return {"sheet": shown.numpy(), "statistics": statistics.numpy(), "style": np.array(styles)}
+    return {
+        "sheet": shown.numpy(),
+        "statistics": statistics.numpy(),
+        "style": np.array(styles),
+        "hand": np.array(hands),
+    }
 
 
 def main() -> None:

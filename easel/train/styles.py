@@ -1,27 +1,14 @@
-"""A style: a hand that draws, and the look of what it draws, sampled at random."""
+"""A style: a look sampled at random, and the name of its palette."""
 
 import random
 from dataclasses import dataclass
 
-from easel.model.look import PALETTES, Look, sample_look
+from easel.model.look import HANDS, PALETTES, Look, sample_look
 from easel.model.operators import OPERATORS
-
-HANDS = (
-    "noto",
-    "twemoji",
-    "blob",
-    "emojione2",
-    "fxemoji",
-    "fluent-flat",
-    "fluent-color",
-    "fluent-high-contrast",
-    "fluent-3d",
-)
 
 
 @dataclass(frozen=True)
 class Style:
-    hand: str
     palette: str  # key of PALETTES, or "own"
     look: Look
 
@@ -31,4 +18,4 @@ def sample_style(seed: int) -> Style:
     hand = "noto" if rng.random() < 0.45 else rng.choice(HANDS[1:])
     technique = "plain" if rng.random() < (0.05 if hand == "noto" else 0.25) else rng.choice(list(OPERATORS))
     palette = "own" if rng.random() < 0.2 else rng.choice(list(PALETTES))
-    return Style(hand, palette, sample_look(rng, technique, palette))
+    return Style(palette, sample_look(rng, hand, technique, palette))

@@ -25,7 +25,7 @@ from easel.model.reader import LookReader
 from easel.model.text import TextEncoder
 from easel.model.texture import filters, of_sheets
 from easel.model.vae import AutoencoderNano
-from easel.style.references import reference_sheet
+from easel.style.references import reference_sheet, seen
 from easel.style.scene import Library, draw
 from easel.train.data import (
     STYLES,
@@ -69,7 +69,7 @@ def show(style: Style, artwork: Artwork, rng: random.Random) -> Shown:
     return Shown(styled, plain, cover, seed, places, reference_sheet(to_picture(styled[None])), words)
 
 
-def render_shard(number: int, artwork: Artwork, engine: Engine) -> dict[str, Any]:
+def render_shard(number: int, artwork: Artwork, engine: Engine, reader: LookReader) -> dict[str, Any]:
     """PAIRS styles, each in two scenes; a scene is painted in the style that the other's sheet shows."""
     rng = random.Random(f"decoder {number}")
     kept: dict[str, list[Any]] = {
@@ -78,16 +78,18 @@ def render_shard(number: int, artwork: Artwork, engine: Engine) -> dict[str, Any
     for style_number in rng.sample(range(STYLES), PAIRS):
         one, other = (show(sample_style(style_number), artwork, rng) for _ in range(2))
         for shown, sheet in ((one, other.sheet), (other, one.sheet)):
+            reference = seen(sheet, 1.0)
             conditioning = Conditioning(
                 prompt=shown.words,
-                look=None,
                 width=shown.cover.shape[1],
                 height=shown.cover.shape[0],
                 seed=shown.seed,
+                weights="raw",
                 steps=STEPS,
                 sketch=to_picture(shown.plain[None]),
                 cover=to_picture(shown.cover[None, None].expand(1, 3, -1, -1)),
-                references=[(sheet, 1.0)],
+                looks=[(reader.read(reference.sheet, reference.statistics), 1.0)],
+                references=[reference],
             )
             painted, laid = engine.unfinished(conditioning)
             for top, left in shown.places:
@@ -171,8 +173,8 @@ def main() -> None:
     artwork = Artwork(args.artwork, Library(args.library))
     transformer = quick(Krea2Transformer2DModel.from_pretrained(args.transformer).eval())
     vae, reader = AutoencoderNano.from_pretrained(args.vae), LookReader.from_pretrained(args.reader).eval()
-    engine = Engine(Networks(transformer, vae, reader, TextEncoder(args.minilm)))
-    write_shards(args, lambda number: render_shard(number, artwork, engine))
+    engine = Engine(Networks({"raw": transformer}, vae, TextEncoder(args.minilm)))
+    write_shards(args, lambda number: render_shard(number, artwork, engine, reader))
 
 
 if __name__ == "__main__":
