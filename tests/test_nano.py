@@ -47,7 +47,7 @@ def mean_colour(picture: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("aspect_ratio", SIZES)
 def test_every_aspect_ratio_comes_out_at_its_exact_size(painter, aspect_ratio):
-    one_step = Model("one", "One", "nano", 1, 0.0, {})
+    one_step = Model("one", "One", "turbo", 1, 0.0, {})
     assert paint(painter, model=one_step, aspect_ratio=aspect_ratio).image.size == SIZES[aspect_ratio]
 
 
@@ -160,14 +160,14 @@ def test_a_checkpoint_with_broken_weights_says_so(tmp_path):
         krea2.load(tmp_path / "nano")
 
 
-def test_strengths_add_up_and_half_is_three_quarters_of_the_way():
+def test_strengths_add_up_and_half_is_most_of_the_way():
     picture = spots("#000000", "#ffffff")
 
     def strengths(*asked: float) -> list[float]:
         return [one.strength for one in shown([Reference(picture, strength) for strength in asked])]
 
     assert strengths(0) == []
-    assert strengths(0.5) == [pytest.approx(0.75)]
+    assert strengths(0.5) == [pytest.approx(0.63, abs=0.01)]
     assert strengths(1) == [1]
     assert strengths(0.5, 0.5) == [pytest.approx(0.5)] * 2
     assert strengths(2, 0, 2, -0.5) == [pytest.approx(0.625), pytest.approx(0.625), -0.5]

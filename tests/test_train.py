@@ -151,7 +151,7 @@ def test_a_run_of_training_goes_on_where_the_last_one_stopped(tmp_path):
 
 
 def test_what_is_known_of_looks_is_what_a_right_guess_says():
-    known = truth([10**7 + i for i in range(40)], [i % len(HANDS) for i in range(40)])
+    known = truth([10**7 + i for i in range(40)])
     sure = 20.0 * torch.nn.functional.one_hot(known.technique, len(TECHNIQUES)).float()
     drawn = 20.0 * torch.nn.functional.one_hot(known.hand, len(HANDS)).float()
     right = Guess(drawn, sure, known.numbers, known.turns, known.colours, known.ramp, known.amount)
@@ -164,7 +164,7 @@ def test_what_is_known_of_looks_is_what_a_right_guess_says():
 def test_everything_of_the_reader_of_looks_learns():
     reader, known = (
         LookReader(widths=(8, 8, 8), hidden=32),
-        truth([10**7 + i for i in range(24)], [i % 9 for i in range(24)]),
+        truth([10**7 + i for i in range(24)]),
     )
     sheets = torch.rand(24, 3, 128, 64)
     guess = reader(sheets, of_sheets(sheets, reader.bank))

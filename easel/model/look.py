@@ -26,6 +26,12 @@ HANDS = (
     "fluent-high-contrast",
     "fluent-3d",
 )
+MANNERS = (  # hands that draw alike: softly shaded, flat, modelled in light, in black lines
+    ("noto",),
+    ("twemoji", "blob", "emojione2", "fxemoji", "fluent-flat"),
+    ("fluent-color", "fluent-3d"),
+    ("fluent-high-contrast",),
+)
 TECHNIQUES = ("plain", *OPERATORS)
 INKS = ("ink", "paper", "spot")
 

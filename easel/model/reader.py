@@ -14,14 +14,14 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from easel.model.look import HANDS, INKS, TECHNIQUES, Look
+from easel.model.look import HANDS, INKS, MANNERS, TECHNIQUES, Look
 from easel.model.operators import OPERATORS
-from easel.model.texture import STATISTICS, Standard
+from easel.model.texture import EVEN, STATISTICS, Standard, evenness
 
 NUMBERS = [
     (t, name, *limits) for t, operator in OPERATORS.items() for name, limits in operator.ranges.items()
 ]
-SURE = 0.5  # of a hand, to name it
+SURE = 0.55  # of a manner of drawing, to name its likeliest hand
 HALF_TURN = (0, 180)  # the range of angles that come round to their start
 
 
@@ -63,19 +63,27 @@ class LookReader(Standard, ModelMixin, ConfigMixin):
     def __init__(self, widths: tuple[int, ...] = (24, 64, 96, 128), hidden: int = 512):
         super().__init__()
         self.whole, self.detail = View(widths), View(widths)
-        self.sizes = [len(HANDS), len(TECHNIQUES), len(NUMBERS), 2 * len(NUMBERS), 3 * len(INKS), 9, 1]
+        self.sizes = [len(TECHNIQUES), len(NUMBERS), 2 * len(NUMBERS), 3 * len(INKS), 9, 1]
         self.enter = nn.Linear(4 * sum(widths[1:]) + 2 * STATISTICS, hidden)
         self.leave = nn.Linear(hidden, sum(self.sizes))
+        self.drawn = nn.Sequential(
+            nn.BatchNorm1d(2 * (STATISTICS + EVEN)),
+            nn.Linear(2 * (STATISTICS + EVEN), 128),
+            nn.SiLU(),
+            nn.Dropout(0.3),
+            nn.Linear(128, len(HANDS)),
+        )
 
     def forward(self, sheets: Tensor, statistics: Tensor) -> Guess:
         """What sheets and their statistics, `of_sheets`, tell."""
         small, detail = sheets.chunk(2, 2)
-        seen = self.whole(F.avg_pool2d(small, 2)), self.detail(detail), self.standard(statistics)
-        h = torch.cat(seen, 1)
+        counted = self.standard(statistics)
+        hand = self.drawn(torch.cat([counted, evenness(small), evenness(detail)], 1))
+        h = torch.cat([self.whole(F.avg_pool2d(small, 2)), self.detail(detail), counted], 1)
         h = F.dropout(F.silu(self.enter(h)), 0.1, self.training)
-        hand, technique, numbers, turns, colours, ramp, amount = self.leave(h).float().split(self.sizes, 1)
+        technique, numbers, turns, colours, ramp, amount = self.leave(h).float().split(self.sizes, 1)
         return Guess(
-            hand,
+            hand.float(),
             technique,
             numbers.sigmoid(),
             turns.unflatten(1, (-1, 2)),
@@ -87,7 +95,9 @@ class LookReader(Standard, ModelMixin, ConfigMixin):
     def read(self, sheet: Tensor, statistics: Tensor) -> Look:
         """The likeliest look of one sheet (1, 3, 2 S, S)."""
         guess = self(sheet, statistics)
-        hand = guess.hand[0].softmax(0)
+        drawn = dict(zip(HANDS, guess.hand[0].softmax(0).tolist(), strict=True))
+        manner = max(MANNERS, key=lambda hands: sum(drawn[hand] for hand in hands))
+        sure = sum(drawn[hand] for hand in manner) > SURE
         technique = TECHNIQUES[int(guess.technique[0].argmax())]
         numbers = {}
         for (owner, name, low, high), part, turn in zip(
@@ -98,5 +108,5 @@ class LookReader(Standard, ModelMixin, ConfigMixin):
                     part = math.atan2(turn[1], turn[0]) / (2 * math.pi) % 1
                 numbers[name] = low + part * (high - low)
         colours = dict(zip(INKS, guess.colours[0], strict=True))
-        who = HANDS[int(hand.argmax())] if hand.max() > SURE else ""
+        who = max(manner, key=drawn.__getitem__) if sure else ""
         return Look(who, technique, numbers, colours, guess.ramp[0], guess.amount[0].item())

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 SCALES = (1, 2, 4, 8)
 LEVELS = (0.08, 0.248, 0.416, 0.584, 0.752, 0.92)
 TONES = 7  # from black to white
+STEPS = (0.001, 0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.2, 0.4)  # between neighbours
+COMMON = 8  # colours
 OPPONENT = ((0.3, 0.59, 0.11), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # lightness, two colours
 
 
@@ -81,6 +83,23 @@ def of_sheets(sheets: Tensor, bank: Tensor) -> Tensor:
     return torch.cat([whole(view, bank) for view in sheets.chunk(2, 2)], 1)
 
 
+def evenness(x: Tensor) -> Tensor:
+    """How even (B, 3, H, W) is, from flat shapes to gradients: logarithms of how many neighbours differ by as
+    much as each of STEPS, and of how much the COMMON commonest colours cover: (B, EVEN)."""
+    right, below = ((x - x.roll(-1, axis)).abs().amax(1)[:, :-1, :-1] for axis in (3, 2))
+    steps = shares(torch.bucketize(torch.maximum(right, below), x.new_tensor(STEPS)), len(STEPS) + 1)
+    red, green, blue = (15 * x).round().long().unbind(1)
+    common = shares(256 * red + 16 * green + blue, 16**3).topk(COMMON).values.cumsum(1)
+    return (torch.cat([steps, common], 1) + 1e-4).log()
+
+
+def shares(kinds: Tensor, count: int) -> Tensor:
+    """How much of (B, H, W) is of each kind in 0..count - 1: (B, count)."""
+    batch = torch.arange(len(kinds), device=kinds.device)[:, None, None]
+    found = (kinds + count * batch).flatten().bincount(minlength=len(kinds) * count)
+    return found.view(len(kinds), count) / kinds[0].numel()
+
+
 class Standard(nn.Module):
     """What a network that reads statistics holds: the filters, and how training pictures spread."""
 
@@ -104,4 +123,5 @@ class Standard(nn.Module):
         return ((statistics - self.mean) / self.spread).clamp(-4, 4)
 
 
+EVEN = len(STEPS) + 1 + COMMON
 STATISTICS = 3 + 3 * len(LEVELS) + len(SCALES) * 2 * 12 + 3 * TONES

@@ -27,8 +27,8 @@ def shown(references: Sequence[Reference]) -> list[Shown]:
 
 
 def felt(total: float) -> float:
-    """What strengths above 0 come to together: .75 at .5, which requests have by default, 1 at 1."""
-    return total * (2 - total) if total < 1 else min(total, FULL)
+    """What strengths above 0 come to together: .63 at .5, which requests have by default, 1 at 1."""
+    return float(min(total ** (2 / 3), FULL))
 
 
 def seen(sheet: Image.Image, strength: float) -> Shown:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from easel.model.look import INKS, TECHNIQUES, recolour
+from easel.model.look import HANDS, INKS, TECHNIQUES, recolour
 from easel.model.reader import HALF_TURN, NUMBERS, Guess, LookReader
 from easel.train.loop import Optimisers, device, train
 from easel.train.styles import sample_style
@@ -39,8 +39,8 @@ class Truth(NamedTuple):
     amount: Tensor
 
 
-def truth(styles: list[int], hands: list[int]) -> Truth:
-    """What is known of sheets in these styles, drawn by these hands."""
+def truth(styles: list[int]) -> Truth:
+    """What is known of sheets in these styles."""
     looks = [sample_style(style).look for style in styles]
     own = torch.tensor([[owner == look.technique for owner, *_ in NUMBERS] for look in looks])
     numbers = torch.tensor(
@@ -53,7 +53,7 @@ def truth(styles: list[int], hands: list[int]) -> Truth:
         ]
     )
     return Truth(
-        torch.tensor(hands),
+        torch.tensor([HANDS.index(look.hand) for look in looks]),
         torch.tensor([TECHNIQUES.index(look.technique) for look in looks]),
         numbers,
         torch.stack([torch.cos(2 * math.pi * numbers), torch.sin(2 * math.pi * numbers)], -1),
@@ -79,7 +79,7 @@ def losses(guess: Guess, known: Truth) -> dict[str, Tensor]:
     turns = TURNS.to(known.own.device)
     straight, turning = known.own & ~turns, known.own & turns
     return {
-        "hand": 0.5 * F.cross_entropy(guess.hand, known.hand),
+        "hand": 0.3 * F.cross_entropy(guess.hand, known.hand),
         "technique": F.cross_entropy(guess.technique, known.technique),
         "numbers": 2 * (guess.numbers - known.numbers).abs()[straight].mean(),
         "turns": 0.5 * (guess.turns - known.turns).square()[turning].mean().nan_to_num(),
@@ -94,8 +94,7 @@ def read(folder: Path) -> tuple[Tensor, Tensor, Truth]:
     sheets, statistics = (
         torch.cat([torch.from_numpy(file[kind]) for file in files]) for kind in ("sheet", "statistics")
     )
-    styles, hands = ([n for file in files for n in file[kind].tolist()] for kind in ("style", "hand"))
-    return sheets, statistics, truth(styles, hands)
+    return sheets, statistics, truth([style for file in files for style in file["style"].tolist()])
 
 
 def jittered(sheets: Tensor, rng: random.Random) -> Tensor:

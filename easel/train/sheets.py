@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from easel.model.latents import to_picture
-from easel.model.look import HANDS, lay
+from easel.model.look import lay
 from easel.model.texture import filters, of_sheets
 from easel.style.references import reference_sheet
 from easel.style.scene import Library, draw
@@ -20,32 +20,30 @@ from easel.train.data import Artwork, planes, sample_scene, shard_arguments, wri
 from easel.train.styles import sample_style
 
 SCENES = 64  # in a shard
-LOOKS = 3  # of a scene
+LOOKS = 3  # of a scene, beside one that shows how its hand draws
 STYLES = range(10**7, 2 * 10**7)  # none of them is among those that measures are taken with
 
 
-def make_shard(number: int, artwork: Artwork) -> dict[str, Any]:
-    rng = random.Random(f"sheets {number}")
-    sheets, styles, hands = [], [], []
+def make_shard(shard: int, artwork: Artwork) -> dict[str, Any]:
+    rng, sheets, styles = random.Random(f"sheets {shard}"), [], []
     for _ in range(SCENES):
         scene, _ = sample_scene(rng, artwork)
-        numbers = rng.sample(STYLES, LOOKS)
-        large = scene.at(2 * min(scene.width, scene.height))
-        hand = sample_style(numbers[0]).look.hand
-        picture, cover = map(planes, draw(large, artwork.by(hand)))
-        for style in numbers:
-            styled = lay(picture, cover, sample_style(style).look, 2.0, rng.randrange(1 << 30))
+        scene = scene.at(2 * min(scene.width, scene.height))
+        bare = next(n for n in iter(lambda: rng.choice(STYLES), None) if is_bare(n))
+        for number in (*rng.sample(STYLES, LOOKS), bare):
+            look = sample_style(number).look
+            picture, cover = map(planes, draw(scene, artwork.by(look.hand)))
+            styled = lay(picture, cover, look, 2.0, rng.randrange(1 << 30))
             sheets.append(np.asarray(reference_sheet(to_picture(styled[None]))))
-            styles.append(style)
-            hands.append(HANDS.index(hand))
+            styles.append(number)
     shown = torch.from_numpy(np.stack(sheets)).movedim(-1, 1)
     statistics = torch.cat([of_sheets(part.float() / 255, filters()) for part in shown.split(4)])
-    return {
-        "sheet": shown.numpy(),
-        "statistics": statistics.numpy(),
-        "style": np.array(styles),
-        "hand": np.array(hands),
-    }
+    return {"sheet": shown.numpy(), "statistics": statistics.numpy(), "style": np.array(styles)}
+
+
+def is_bare(style: int) -> bool:
+    """Whether no technique covers how the style's hand draws."""
+    return sample_style(style).look.technique == "plain"
 
 
 def main() -> None:
