@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The nano model from nothing, on a CPU of two cores: five to six hours. Stops and resumes where it was.
+# The nano model from nothing, on a CPU of two cores: six to seven hours. Stops and resumes where it was.
 #
 #   ARTWORK=folder-of-the-archives runs/nano_cpu.sh
 #
@@ -23,8 +23,9 @@ for half in 0 19; do
 done
 wait
 $python -m easel.train.nano "$work/scenes" "$work/transformer" --minutes "${MINUTES:-100}"
+$python -m easel.train.distil "$work/scenes" "$work/transformer/transformer" "$work/small" --minutes 36
 
-# 3. Sheets of references in looks of their own (25 minutes, a core each), and the reader of looks.
+# 3. Sheets of references in looks of their own (35 minutes, a core each), and the reader of looks.
 for half in 0 22; do
     OMP_NUM_THREADS=1 $python -m easel.train.sheets "$ARTWORK" "$work/sheets" --first $half --shards 22 &
 done
@@ -40,5 +41,5 @@ wait
 $python -m easel.train.decoder "$work/windows" "$work/projection" "$work/vae" --minutes 100
 
 # 5. What ships, and its measures.
-$python -m easel.train.pack "$nano" raw="$work/transformer/transformer" vae="$work/vae" reader="$work/reader" --name nano-2
+$python -m easel.train.pack "$nano" raw="$work/transformer/transformer" turbo="$work/small/transformer" vae="$work/vae" reader="$work/reader" --name nano-3
 $python bench/nano_quality.py "$ARTWORK"

@@ -1,7 +1,7 @@
 """Packs trained networks into the checkpoint folder that ships, as int8 rows and half precision, with
 embeddings of the drawings' names.
 
-python -m easel.train.pack easel/checkpoints/nano raw=FOLDER turbo=FOLDER vae=FOLDER … --name nano-2
+python -m easel.train.pack easel/checkpoints/nano raw=FOLDER turbo=FOLDER vae=FOLDER … --name nano-3
 """
 
 import argparse
