@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from easel.cli.account import account
 from easel.cli.doctor import doctor
 from easel.cli.generate import generate
 from easel.cli.output import say
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(doctor)
+app.add_typer(account, name="account")
 app.add_typer(token, name="token")
 
 

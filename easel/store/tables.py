@@ -46,9 +46,21 @@ class Workspace(Base):
     __tablename__ = "workspaces"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(unique=True)
     webhook_secrets: Mapped[list[str]]  # each signs; two during a rotation
     created_at: Mapped[datetime] = _now()
+
+
+class Member(Base):
+    """A person in a workspace."""
+
+    __tablename__ = "members"
+    __table_args__ = (CheckConstraint("role IN ('owner', 'admin', 'member')", name="members_role"),)
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)  # or an e-mail address
+    role: Mapped[str]
+    added_at: Mapped[datetime] = _now()
 
 
 class Token(Base):
@@ -61,6 +73,8 @@ class Token(Base):
     name: Mapped[str]
     secret_hash: Mapped[bytes]
     created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]  # to the minute
     revoked_at: Mapped[datetime | None]
 
 
