@@ -4,6 +4,7 @@ EaselError
 ├── HTTPError                   answered by the API, raised again by the SDK
 │   ├── BadRequest              400
 │   ├── Unauthorized            401
+│   ├── PaymentRequired         402
 │   ├── NotFound                404
 │   ├── PayloadTooLarge         413
 │   ├── Unprocessable           422
@@ -54,6 +55,12 @@ class Unauthorized(HTTPError):
     """Unauthorized"""
 
     status = 401
+
+
+class PaymentRequired(HTTPError):
+    """The balance is insufficient: top it up."""
+
+    status = 402
 
 
 class NotFound(HTTPError):

@@ -42,7 +42,7 @@ def test_every_route_but_the_public_ones_wants_a_token_before_it_looks_at_anythi
         for method in methods
         if path not in PUBLIC
     ]
-    assert len(operations) == 12
+    assert len(operations) == 13
     for method, path in operations:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {uuid4()}:wrong"}):
             answer = httpx.request(method, api.url + path.replace("{id}", "x"), headers=headers)

@@ -1,39 +1,55 @@
 """The ledger whatever kills, cancels and retries. Alone: python -m pytest tests/test_ledger.py"""
 
 import asyncio
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
+import pytest
 from conftest import opened
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from easel.errors import PaymentRequired
 from easel.schema.generation import GenerationRequest
-from easel.store import jobs, queue, workspaces
+from easel.settings import Limits
+from easel.store import jobs, ledger, queue, workspaces
 from easel.store.database import Database
 from easel.store.jobs import Claim
 from easel.store.queue import Entry
 
-ACTIONS = st.sampled_from(["submit", "claim", "complete", "fail", "cancel"])
+PREPAID = Limits(prepaid=True)
+REQUEST = GenerationRequest(prompt="a fox")
+ACTIONS = st.sampled_from(["top up", "submit", "claim", "complete", "fail", "cancel"])
+MOMENTS = st.lists(st.tuples(ACTIONS, st.integers(0, 5)), min_size=1, max_size=3)  # all at once
 VARIANTS = {"medium": Decimal("0.030"), "medium-turbo": Decimal("0.015"), "large": Decimal("0.060")}
 
 
 class Story:
     """Jobs, and all claims ever made to them: those that were lost are still tried."""
 
-    def __init__(self, database: Database, workspace: Any) -> None:
+    def __init__(self, database: Database, workspace: Any, limits: Limits) -> None:
         self.database = database
         self.workspace = workspace
+        self.limits = limits
+        self.paid = Decimal(0)
         self.jobs: list[Any] = []
         self.claims: list[tuple[Claim, Entry]] = []
 
     async def act(self, action: str, number: int) -> None:
-        if action == "submit":
+        if action == "top up":
+            amount = Decimal("0.0175") * (number + 1)
+            await ledger.top_up(self.database, self.workspace, amount)
+            self.paid += amount
+        elif action == "submit":
             variant = list(VARIANTS)[number % 3]
-            request = GenerationRequest(prompt="a fox")
-            job = await jobs.submit(self.database, self.workspace, variant, request, base_url="http://e")
-            self.jobs.append(job.job_id)
+            with suppress(PaymentRequired):
+                job = await jobs.submit(
+                    self.database, self.workspace, variant, REQUEST, base_url="http://e", limits=self.limits
+                )
+                self.jobs.append(job.job_id)
         elif action in ("claim", "cancel") and self.jobs:
             job_id = self.jobs[number % len(self.jobs)]
             if action == "cancel":
@@ -48,33 +64,68 @@ class Story:
                 made = {"file_key": "f.png", "expanded_prompt": "", "engine": "", "checkpoint": ""}
                 await jobs.complete(self.database, claim, entry, details={}, **made)
 
+    async def due(self, condition: str) -> Decimal:
+        """What the jobs cost for which `condition` holds, by the prices of the catalogue."""
+        query = text(f"SELECT variant FROM jobs WHERE workspace_id = :its AND {condition}")
+        async with self.database.read() as connection:
+            found = await connection.execute(query, {"its": self.workspace})
+            return sum((VARIANTS[variant] for (variant,) in found), Decimal(0))
 
+    async def charged(self) -> Any:
+        query = text("SELECT coalesce(sum(amount), 0) FROM ledger WHERE workspace_id = :its")
+        async with self.database.read() as connection:
+            return await connection.scalar(query, {"its": self.workspace})
+
+
+@pytest.mark.parametrize("limits", [Limits(), PREPAID], ids=["off", "prepaid"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(ACTIONS, st.integers(0, 5)), max_size=25))
-def test_what_is_charged_is_what_completed_times_its_price(
-    database_url: str, actions: list[tuple[str, int]]
+@given(st.lists(MOMENTS, max_size=20))
+def test_the_balance_is_what_was_paid_less_what_completed_times_its_price(
+    database_url: str, limits: Limits, moments: list[list[tuple[str, int]]]
 ) -> None:
     async def told() -> None:
         async with opened(database_url) as database:
-            story = Story(database, await workspaces.default(database))
-            for action, number in actions:
-                await story.act(action, number)
-            async with database.read() as connection:
-                done = await connection.execute(text("SELECT variant FROM jobs WHERE status = 'completed'"))
-                due = sum((VARIANTS[variant] for (variant,) in done), Decimal(0))
-                charged = await connection.scalar(text("SELECT coalesce(sum(amount), 0) FROM ledger"))
-            assert charged == due
+            workspace = await workspaces.create(database, str(uuid4()), "owner")
+            story = Story(database, workspace, limits)
+            for moment in moments:
+                await asyncio.gather(*(story.act(action, number) for action, number in moment))
+                has = await ledger.balance(database, workspace)
+                spent = await story.due("status = 'completed'")
+                assert await story.charged() == spent
+                assert has.amount == story.paid - spent
+                assert has.promised == await story.due("status NOT IN ('completed', 'failed', 'cancelled')")
+                assert not limits.prepaid or has.promised <= has.amount
 
     asyncio.run(told())
+
+
+def test_of_many_submitted_at_once_only_those_are_accepted_that_the_balance_covers(database_url: str) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database:
+            workspace = await workspaces.default(database)
+            await ledger.top_up(database, workspace, Decimal("0.215"))
+            submits = (
+                jobs.submit(database, workspace, "medium", REQUEST, base_url="http://e", limits=PREPAID)
+                for _ in range(20)
+            )
+            answers = await asyncio.gather(*submits, return_exceptions=True)
+            refused = [answer for answer in answers if isinstance(answer, PaymentRequired)]
+            assert len(refused) == 13
+            assert await ledger.balance(database, workspace) == ledger.Balance(
+                Decimal("0.215"), Decimal("0.210")
+            )
+            async with database.read() as connection:
+                assert await connection.scalar(text("SELECT count(*) FROM pgqueuer")) == 7
+
+    asyncio.run(story())
 
 
 def test_an_entry_is_held_by_one_worker_at_a_time(database_url: str) -> None:
     async def story() -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
-            request = GenerationRequest(prompt="a fox")
             made = [
-                (await jobs.submit(database, workspace, "medium", request, base_url="http://e")).job_id
+                (await jobs.submit(database, workspace, "medium", REQUEST, base_url="http://e")).job_id
                 for _ in range(20)
             ]
             taken = await asyncio.gather(

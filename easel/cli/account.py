@@ -1,5 +1,7 @@
-"""`easel account`: workspaces, and whom they belong to."""
+"""`easel account`: workspaces, their people, and their money."""
 
+import re
+from decimal import Decimal
 from typing import Annotated
 
 import typer
@@ -8,9 +10,10 @@ from rich.table import Table
 from easel.cli.output import results, say
 from easel.cli.store import with_database, with_workspace
 from easel.cli.token import token
+from easel.pricing import usd
 from easel.schema.accounts import Role
 
-account = typer.Typer(help="Workspaces, their members and their tokens.", no_args_is_help=True)
+account = typer.Typer(help="Workspaces: their members, tokens and money.", no_args_is_help=True)
 member = typer.Typer(help="Add, list and remove the people of a workspace.", no_args_is_help=True)
 account.add_typer(member, name="member")
 account.add_typer(token, name="token")
@@ -40,6 +43,34 @@ def list_() -> None:
     for info in with_database(workspaces.listing):
         table.add_row(str(info.id), info.name, f"{info.created_at:%Y-%m-%d %H:%M}")
     results.print(table)
+
+
+def _amount(text: str) -> Decimal:
+    """Dollars as they are typed: exact, more than nothing, down to a millionth."""
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text) or not Decimal(text):
+        raise typer.BadParameter(f"{text!r} is no amount: write dollars like 25 or 0.50")
+    return Decimal(text)
+
+
+@account.command()
+def top_up(
+    workspace: WorkspaceName,
+    amount: Annotated[Decimal, typer.Argument(parser=_amount, metavar="AMOUNT", help="In USD.")],
+) -> None:
+    """Add money to the balance of a workspace."""
+    from easel.store import ledger
+
+    with_workspace(workspace, lambda database, its: ledger.top_up(database, its, amount))
+    say(f"Added {usd(amount)} USD to {workspace}.")
+
+
+@account.command()
+def balance(workspace: WorkspaceName) -> None:
+    """Show what a workspace has, and how much of it is promised to unfinished jobs."""
+    from easel.store import ledger
+
+    found = with_workspace(workspace, ledger.balance)
+    results.print(f"{usd(found.amount)} USD, of which {usd(found.promised)} USD are promised")
 
 
 @member.command("add")

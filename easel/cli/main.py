@@ -16,7 +16,15 @@ from easel.cli.generate import generate
 from easel.cli.output import say
 from easel.cli.settings import settings_with
 from easel.cli.token import token
-from easel.errors import BadRequest, EaselError, Unauthorized, Unavailable, Unprocessable, Unreachable
+from easel.errors import (
+    BadRequest,
+    EaselError,
+    PaymentRequired,
+    Unauthorized,
+    Unavailable,
+    Unprocessable,
+    Unreachable,
+)
 
 USAGE, UNREACHED = 2, 3
 
@@ -52,7 +60,7 @@ def main() -> None:
 def exit_code(error: EaselError) -> int:
     """What `error` means to a script."""
     match error:
-        case BadRequest() | Unprocessable():
+        case BadRequest() | Unprocessable() | PaymentRequired():
             return USAGE
         case Unreachable() | Unavailable() | Unauthorized():
             return UNREACHED

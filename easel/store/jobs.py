@@ -14,14 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from easel.catalog import MODELS
 from easel.errors import Cancelled, NotFound, Unprocessable
 from easel.ids import new_id
-from easel.pricing import price
+from easel.pricing import price, usd
 from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import TERMINAL, Failure, Job, JobDetails, Progress, Result, Status
 from easel.schema.pages import Page
 from easel.schema.times import written
-from easel.store import events, queue, tables
+from easel.settings import Limits
+from easel.store import events, ledger, queue, tables, workspaces
 from easel.store.database import Database
 from easel.store.queue import Entry
+
+UNLIMITED = Limits()
 
 TOLD = (  # the columns that a Job is made of
     tables.Job.id,
@@ -55,13 +58,19 @@ async def submit(
     request: GenerationRequest,
     *,
     base_url: str,
+    token_id: UUID | None = None,
     webhook_url: str | None = None,
     idempotency_key: str | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Job:
-    """Accept a job: its row and its queue entry commit together, or not at all."""
+    """Accept a job: its row and its queue entry commit together, or not at all.
+
+    PaymentRequired when the workspace's balance does not cover it.
+    """
     row = {
         "id": new_id(),
         "workspace_id": workspace_id,
+        "token_id": token_id,
         "variant": variant,
         "request": request.model_dump(mode="json"),
         "seed": request.seed if request.seed is not None else secrets.randbelow(2**32),
@@ -71,13 +80,17 @@ async def submit(
         "idempotency_key": idempotency_key,
     }
     async with database.begin() as connection:
+        if limits.prepaid:
+            await workspaces.hold(connection, workspace_id)
         added = await connection.execute(
             upsert(tables.Job).values(row).on_conflict_do_nothing().returning(*TOLD)
         )
-        if (told := added.one_or_none()) is not None:
-            await queue.add(connection, queue.GENERATE, told.id)
-            return _job(told, base_url)
-        return await _same_job(connection, row, base_url)
+        if (told := added.one_or_none()) is None:
+            return await _same_job(connection, row, base_url)
+        if limits.prepaid:
+            await ledger.check_cover(connection, workspace_id)
+        await queue.add(connection, queue.GENERATE, told.id)
+        return _job(told, base_url)
 
 
 async def _same_job(connection: AsyncConnection, row: dict[str, Any], base_url: str) -> Job:
@@ -110,7 +123,7 @@ async def details(database: Database, workspace_id: UUID, job_id: UUID) -> JobDe
         prompt=row.request["prompt"],
         expanded_prompt=row.expanded_prompt,
         seed=row.seed,
-        cost=f"{row.cost.normalize():f}",
+        cost=usd(row.cost),
         charged=row.status == "completed",
         engine=row.engine,
         checkpoint=row.checkpoint,
@@ -221,8 +234,7 @@ async def _finish(database: Database, claim: Claim, entry: Entry, **values: Any)
         if row is None:
             return False
         if row.status == "completed":
-            charge = {"job_id": row.id, "workspace_id": row.workspace_id, "amount": row.cost}
-            await connection.execute(insert(tables.Charge).values(charge))
+            await ledger.charge(connection, row.workspace_id, row.id, row.cost)
         await queue.remove(connection, entry)
         return True
 

@@ -48,6 +48,7 @@ class Workspace(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     webhook_secrets: Mapped[list[str]]  # each signs; two during a rotation
+    balance: Mapped[Decimal] = mapped_column(Numeric(18, 6), server_default="0")  # top-ups - charges
     created_at: Mapped[datetime] = _now()
 
 
@@ -111,6 +112,13 @@ class Job(Base):
         CheckConstraint("(error_code IS NOT NULL) = (status = 'failed')", name="jobs_error"),
         Index("jobs_newest", "workspace_id", "created_at"),
         Index(
+            "jobs_open",
+            "workspace_id",
+            "status",
+            "created_at",
+            postgresql_where=text("completed_at IS NULL"),
+        ),
+        Index(
             "jobs_idempotency",
             "workspace_id",
             "idempotency_key",
@@ -121,6 +129,7 @@ class Job(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     workspace_id: Mapped[UUID] = _workspace()
+    token_id: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id"))  # that asked for it
     status: Mapped[str] = mapped_column(server_default="queued")
     variant: Mapped[str]
     request: Mapped[dict[str, Any]]
@@ -160,11 +169,24 @@ class Charge(Base):
     """The ledger: one row for each finished picture."""
 
     __tablename__ = "ledger"
+    __table_args__ = (Index("ledger_by_time", "workspace_id", "charged_at"),)
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     workspace_id: Mapped[UUID] = _workspace()
     amount: Mapped[Decimal]  # USD
     charged_at: Mapped[datetime] = _now()
+
+
+class TopUp(Base):
+    """Money that was paid in."""
+
+    __tablename__ = "top_ups"
+    __table_args__ = (CheckConstraint("amount > 0", name="top_ups_amount"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[UUID] = _workspace()
+    amount: Mapped[Decimal] = mapped_column(Numeric(18, 6))  # USD
+    paid_at: Mapped[datetime] = _now()
 
 
 class Delivery(Base):
