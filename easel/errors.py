@@ -86,6 +86,18 @@ class TooManyRequests(HTTPError):
 
     status = 429
 
+    def __init__(
+        self,
+        message: str = "",
+        details: list[dict[str, Any]] | None = None,
+        *,
+        maximum: int = 0,
+        wait: int = 1,  # seconds
+    ) -> None:
+        super().__init__(message, details)
+        self.maximum = maximum
+        self.wait = wait
+
 
 class Unavailable(HTTPError):
     """The service is not available at the moment: try again shortly."""

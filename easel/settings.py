@@ -14,6 +14,8 @@ class Limits:
     """What a workspace may have going."""
 
     prepaid: bool = False  # no more than its balance pays for
+    concurrency: int | None = None  # jobs that are queued or being painted
+    backlog: int | None = None  # jobs that wait behind those
 
 
 class Settings(BaseSettings):
@@ -35,6 +37,12 @@ class Settings(BaseSettings):
     """Private networks (CIDR) that reference and webhook URLs may reach."""
     billing: Literal["off", "prepaid"] = "off"
     """Whether a picture that the balance does not cover is refused; costs are recorded in either case."""
+    concurrency: int | None = Field(None, ge=1)
+    """How many jobs of a workspace may be queued or painted at once; further ones wait in its backlog."""
+    backlog: int | None = Field(None, ge=0)
+    """How many jobs may wait in a workspace's backlog; further ones are refused."""
+    requests_per_minute: int | None = Field(None, ge=1)
+    """How many requests of a token each API process answers in a minute; further ones are refused."""
     models: Literal["nano", "null"] = "nano"
     """Which painter works: the trained small model, or flat colours for tests."""
     checkpoint: Path | None = None
@@ -51,7 +59,7 @@ class Settings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """What each workspace may have going."""
-        return Limits(prepaid=self.billing == "prepaid")
+        return Limits(self.billing == "prepaid", self.concurrency, self.backlog)
 
     def environment(self) -> dict[str, str]:
         """The same settings as environment variables, for a child process."""

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from easel.errors import PaymentRequired
+from easel.errors import PaymentRequired, TooManyRequests
 from easel.schema.generation import GenerationRequest
 from easel.settings import Limits
 from easel.store import jobs, ledger, queue, workspaces
@@ -21,6 +21,7 @@ from easel.store.jobs import Claim
 from easel.store.queue import Entry
 
 PREPAID = Limits(prepaid=True)
+LIMITED = Limits(concurrency=2, backlog=3)
 REQUEST = GenerationRequest(prompt="a fox")
 ACTIONS = st.sampled_from(["top up", "submit", "claim", "complete", "fail", "cancel"])
 MOMENTS = st.lists(st.tuples(ACTIONS, st.integers(0, 5)), min_size=1, max_size=3)  # all at once
@@ -45,7 +46,7 @@ class Story:
             self.paid += amount
         elif action == "submit":
             variant = list(VARIANTS)[number % 3]
-            with suppress(PaymentRequired):
+            with suppress(PaymentRequired, TooManyRequests):
                 job = await jobs.submit(
                     self.database, self.workspace, variant, REQUEST, base_url="http://e", limits=self.limits
                 )
@@ -53,16 +54,17 @@ class Story:
         elif action in ("claim", "cancel") and self.jobs:
             job_id = self.jobs[number % len(self.jobs)]
             if action == "cancel":
-                await jobs.cancel(self.database, self.workspace, job_id, "http://e")
+                await jobs.cancel(self.database, self.workspace, job_id, "http://e", limits=self.limits)
             elif claim := await jobs.claim(self.database, job_id):
                 self.claims.append((claim, Entry(0, job_id)))
         elif action in ("complete", "fail") and self.claims:
             claim, entry = self.claims[number % len(self.claims)]
             if action == "fail":
-                await jobs.fail(self.database, claim, entry, code="engine_error", message="no")
+                failure = {"code": "engine_error", "message": "no"}
+                await jobs.fail(self.database, claim, entry, **failure, limits=self.limits)
             else:
                 made = {"file_key": "f.png", "expanded_prompt": "", "engine": "", "checkpoint": ""}
-                await jobs.complete(self.database, claim, entry, details={}, **made)
+                await jobs.complete(self.database, claim, entry, details={}, **made, limits=self.limits)
 
     async def due(self, condition: str) -> Decimal:
         """What the jobs cost for which `condition` holds, by the prices of the catalogue."""
@@ -71,16 +73,48 @@ class Story:
             found = await connection.execute(query, {"its": self.workspace})
             return sum((VARIANTS[variant] for (variant,) in found), Decimal(0))
 
-    async def charged(self) -> Any:
-        query = text("SELECT coalesce(sum(amount), 0) FROM ledger WHERE workspace_id = :its")
+    async def told(self, query: str) -> Any:
         async with self.database.read() as connection:
-            return await connection.scalar(query, {"its": self.workspace})
+            return (await connection.execute(text(query), {"its": self.workspace})).one()
 
 
-@pytest.mark.parametrize("limits", [Limits(), PREPAID], ids=["off", "prepaid"])
+async def check_money(story: Story) -> None:
+    has = await ledger.balance(story.database, story.workspace)
+    spent = await story.due("status = 'completed'")
+    [charged] = await story.told("SELECT coalesce(sum(amount), 0) FROM ledger WHERE workspace_id = :its")
+    assert charged == spent
+    assert has.amount == story.paid - spent
+    assert has.promised == await story.due("status NOT IN ('completed', 'failed', 'cancelled')")
+    assert not story.limits.prepaid or has.promised <= has.amount
+
+
+async def check_backlog(story: Story) -> None:
+    """The limits are kept and used up, and nothing that came later has left the backlog before."""
+    row = await story.told(
+        "SELECT count(*) FILTER (WHERE status IN ('queued', 'processing')) AS under_way,"
+        " count(*) FILTER (WHERE status = 'backlogged') AS waiting,"
+        " max(created_at) FILTER (WHERE status NOT IN ('backlogged', 'cancelled')) AS last_out,"
+        " min(created_at) FILTER (WHERE status = 'backlogged') AS first_in,"
+        " bool_and(queued = (status <> 'backlogged')) FILTER (WHERE status <> 'cancelled') AS entered"
+        " FROM (SELECT jobs.*, pgqueuer.id IS NOT NULL AS queued FROM jobs"
+        " LEFT JOIN pgqueuer ON payload = uuid_send(jobs.id) WHERE workspace_id = :its) AS mine"
+    )
+    limits = story.limits
+    if limits.concurrency is None:
+        assert row.waiting == 0
+        return
+    assert row.under_way <= limits.concurrency
+    assert row.waiting <= limits.backlog
+    if row.waiting:
+        assert row.under_way == limits.concurrency
+        assert row.first_in > row.last_out
+    assert row.entered is not False
+
+
+@pytest.mark.parametrize("limits", [Limits(), PREPAID, LIMITED], ids=["off", "prepaid", "limited"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(MOMENTS, max_size=20))
-def test_the_balance_is_what_was_paid_less_what_completed_times_its_price(
+def test_the_balance_is_what_was_paid_less_what_completed_and_the_backlog_is_first_in_first_out(
     database_url: str, limits: Limits, moments: list[list[tuple[str, int]]]
 ) -> None:
     async def told() -> None:
@@ -89,12 +123,8 @@ def test_the_balance_is_what_was_paid_less_what_completed_times_its_price(
             story = Story(database, workspace, limits)
             for moment in moments:
                 await asyncio.gather(*(story.act(action, number) for action, number in moment))
-                has = await ledger.balance(database, workspace)
-                spent = await story.due("status = 'completed'")
-                assert await story.charged() == spent
-                assert has.amount == story.paid - spent
-                assert has.promised == await story.due("status NOT IN ('completed', 'failed', 'cancelled')")
-                assert not limits.prepaid or has.promised <= has.amount
+                await check_money(story)
+                await check_backlog(story)
 
     asyncio.run(told())
 

@@ -102,7 +102,8 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(
-            "status IN ('queued', 'processing', 'completed', 'failed', 'cancelled')", name="jobs_status"
+            "status IN ('backlogged', 'queued', 'processing', 'completed', 'failed', 'cancelled')",
+            name="jobs_status",
         ),
         CheckConstraint(
             "(completed_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))",
@@ -118,6 +119,7 @@ class Job(Base):
             "created_at",
             postgresql_where=text("completed_at IS NULL"),
         ),
+        Index("jobs_turns", "workspace_id", "turn", postgresql_where=text("status = 'queued'")),
         Index(
             "jobs_idempotency",
             "workspace_id",
@@ -131,6 +133,7 @@ class Job(Base):
     workspace_id: Mapped[UUID] = _workspace()
     token_id: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id"))  # that asked for it
     status: Mapped[str] = mapped_column(server_default="queued")
+    turn: Mapped[int] = mapped_column(server_default="0")  # in the queue that all workspaces share
     variant: Mapped[str]
     request: Mapped[dict[str, Any]]
     seed: Mapped[int] = mapped_column(BigInteger)
