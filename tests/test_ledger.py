@@ -114,7 +114,7 @@ async def check_backlog(story: Story) -> None:
 @pytest.mark.parametrize("limits", [Limits(), PREPAID, LIMITED], ids=["off", "prepaid", "limited"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(MOMENTS, max_size=20))
-def test_the_balance_is_what_was_paid_less_what_completed_and_the_backlog_is_first_in_first_out(
+def test_money_is_exact_and_the_backlog_in_order_whatever_happens_at_once(
     database_url: str, limits: Limits, moments: list[list[tuple[str, int]]]
 ) -> None:
     async def told() -> None:

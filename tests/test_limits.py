@@ -14,6 +14,7 @@ from at_work import BASE, working
 from conftest import fresh_database, opened
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from test_cli import easel
 
 from easel.api.rates import Rates
 from easel.engine.null import NullPainter
@@ -25,6 +26,7 @@ from easel.store.blobs import Blobs
 from easel.store.database import Database
 
 FOX = GenerationRequest(prompt="a fox")
+RATE_HEADERS = ("Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 MADE: dict[str, Any] = {
     "file_key": "f.png", "expanded_prompt": "a fox", "engine": "null", "checkpoint": "null", "details": {},
 }  # fmt: skip
@@ -111,9 +113,6 @@ def test_a_full_backlog_is_refused_by_its_maximum_and_a_repeated_request_is_not(
     api.client.delete(f"/jobs/{made[0]['job_id']}")
     assert post(api).json()["status"] == "backlogged"
     assert len(api.client.get("/jobs").json()["items"]) == 5
-
-
-RATE_HEADERS = ("Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
 
 def test_without_settings_nothing_waits(postgres: str, tmp_path: Path) -> None:
@@ -258,7 +257,10 @@ def test_requests_beyond_the_rate_are_refused_and_other_tokens_are_not(postgres:
         assert "at most 3 a minute" in refused.json()["message"]
         assert 1 <= int(refused.headers["Retry-After"]) <= 20
         assert refused.headers["Retry-After"] == refused.headers["RateLimit-Reset"]
-        assert post(api).status_code == 429
+        key = api.client.headers["Authorization"].partition(" ")[2]
+        ran = easel("generate", "a fox", KREA_BASE_URL=api.url, KREA_API_KEY=key)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert ran.stderr.startswith("easel: Too many requests: at most 3 a minute")
         assert other.client.get("/jobs").status_code == 200
         assert httpx.get(f"{api.url}/jobs").status_code == 401
         assert httpx.get(f"{api.url}/healthz").status_code == 200

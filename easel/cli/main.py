@@ -20,6 +20,7 @@ from easel.errors import (
     BadRequest,
     EaselError,
     PaymentRequired,
+    TooManyRequests,
     Unauthorized,
     Unavailable,
     Unprocessable,
@@ -60,7 +61,7 @@ def main() -> None:
 def exit_code(error: EaselError) -> int:
     """What `error` means to a script."""
     match error:
-        case BadRequest() | Unprocessable() | PaymentRequired():
+        case BadRequest() | Unprocessable() | PaymentRequired() | TooManyRequests():
             return USAGE
         case Unreachable() | Unavailable() | Unauthorized():
             return UNREACHED
