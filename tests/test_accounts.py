@@ -161,7 +161,7 @@ def test_names_of_workspaces_and_of_members_are_given_once(database_url: str) ->
 
 
 def test_a_workspace_is_set_up_from_the_command_line(served: Served) -> None:
-    data = {"EASEL_DATA": str(served.data)}
+    data = {"EASEL_DATA": str(served.data), "COLUMNS": "40"}  # ids are whole in narrow windows too
     assert easel("account", "create", "studio", "--owner", "ada@example.org", **data).returncode == 0
     assert "studio" in easel("account", "list", **data).stdout
 

@@ -5,9 +5,8 @@ from decimal import Decimal
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from easel.cli.output import results, say
+from easel.cli.output import results, say, show
 from easel.cli.store import with_database, with_workspace
 from easel.cli.token import token
 from easel.pricing import usd
@@ -39,10 +38,8 @@ def list_() -> None:
     """Show all workspaces."""
     from easel.store import workspaces
 
-    table = Table("id", "name", "made", box=None)
-    for info in with_database(workspaces.listing):
-        table.add_row(str(info.id), info.name, f"{info.created_at:%Y-%m-%d %H:%M}")
-    results.print(table)
+    found = with_database(workspaces.listing)
+    show(["id", "name", "made"], [(info.id, info.name, info.created_at) for info in found])
 
 
 def _amount(text: str) -> Decimal:
@@ -91,10 +88,8 @@ def list_members(workspace: WorkspaceName) -> None:
     """Show who is in a workspace."""
     from easel.store import members
 
-    table = Table("name", "role", "added", box=None)
-    for info in with_workspace(workspace, members.listing):
-        table.add_row(info.name, info.role, f"{info.added_at:%Y-%m-%d %H:%M}")
-    results.print(table)
+    found = with_workspace(workspace, members.listing)
+    show(["name", "role", "added"], [(info.name, info.role, info.added_at) for info in found])
 
 
 @member.command("remove")

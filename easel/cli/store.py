@@ -29,7 +29,7 @@ def with_workspace(name: str | None, use: "Callable[[Database, UUID], Awaitable[
     from easel.store import workspaces
 
     async def found(database: "Database") -> Answer:
-        where = workspaces.named(database, name) if name else workspaces.default(database)
+        where = workspaces.default(database) if name is None else workspaces.named(database, name)
         return await use(database, await where)
 
     return with_database(found)

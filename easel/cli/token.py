@@ -1,13 +1,13 @@
 """`easel token`: who may use this server."""
 
+from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.table import Table
 
-from easel.cli.output import results, say
+from easel.cli.output import results, say, show
 from easel.cli.store import with_database, with_workspace
 
 token = typer.Typer(help="Make, list and revoke the tokens that open the API.", no_args_is_help=True)
@@ -36,15 +36,8 @@ def list_() -> None:
     """Show all tokens, without their secrets."""
     from easel.store import tokens
 
-    table = Table("id", "workspace", "name", "made", "last used", "expires", "revoked", box=None)
-    for info in with_database(tokens.listing):
-        times = (info.created_at, info.last_used_at, info.expires_at, info.revoked_at)
-        table.add_row(str(info.id), info.workspace, info.name, *map(_minute, times))
-    results.print(table)
-
-
-def _minute(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M}" if time else ""
+    columns = ["id", "workspace", "name", "made", "last used", "expires", "revoked"]
+    show(columns, [astuple(info) for info in with_database(tokens.listing)])
 
 
 @token.command()

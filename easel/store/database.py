@@ -57,6 +57,8 @@ class Database:
         await self._reach()
         async with self._engine.connect() as connection:
             await connection.execute(text(f"SELECT pg_advisory_lock({MIGRATIONS})"))
+            # Alembic is still to be imported, which may take longer than transactions may idle.
+            await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             await connection.run_sync(_upgrade)
             await connection.commit()
             await _install_queue(await driver_connection(connection))
