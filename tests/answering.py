@@ -15,13 +15,12 @@ import httpx
 import uvicorn
 from conftest import opened
 from PIL import Image
-from sqlalchemy import insert, update
 
 from easel.api.app import create_app
 from easel.ids import new_file_key
 from easel.schema.jobs import Progress
 from easel.settings import Settings
-from easel.store import jobs, queue, tables, tokens
+from easel.store import jobs, queue, tokens, workspaces
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 
@@ -136,13 +135,8 @@ def in_new_workspace(api: Api) -> Iterator[Api]:
     """The same API for a caller in a workspace of its own."""
 
     async def made(database: Database) -> str:
-        workspace, raw = uuid4(), await tokens.create(database, "test")
-        row = {"id": workspace, "name": "test", "webhook_secrets": []}
-        token = tables.Token.id == UUID(raw.partition(":")[0])
-        async with database.begin() as connection:
-            await connection.execute(insert(tables.Workspace).values(row))
-            await connection.execute(update(tables.Token).where(token).values(workspace_id=workspace))
-        return raw
+        workspace = await workspaces.create(database, f"test {uuid4()}", "owner")
+        return await tokens.create(database, workspace, "test")
 
     headers = {"Authorization": f"Bearer {api.store(made)}"}
     with httpx.Client(base_url=api.url, headers=headers, timeout=30, trust_env=False) as client:

@@ -196,7 +196,7 @@ def test_a_job_is_followed_from_any_event_to_its_end(database_url: str) -> None:
 def test_a_token_is_stored_as_a_hash_and_revoked_at_once(database_url: str) -> None:
     async def story() -> None:
         async with opened(database_url) as database:
-            raw = await tokens.create(database, "laptop")
+            raw = await tokens.create(database, await workspaces.default(database), "laptop")
             caller = await tokens.caller(database, raw)
             assert caller is not None
             assert caller.name == "laptop"

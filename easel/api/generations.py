@@ -54,8 +54,10 @@ def submit_to(model: Model) -> Callable[..., Awaitable[Job]]:
             model.variant,
             await references.settled(asked, house, caller, base),
             base_url=base,
+            token_id=caller.token_id,
             webhook_url=webhook_url,
             idempotency_key=key or older_key,
+            limits=house.settings.limits,
         )
 
     return submit

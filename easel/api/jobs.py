@@ -41,7 +41,7 @@ async def show(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL)
 
 async def cancel(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL) -> Job:
     """Cancel a job; one that has ended stays as it is."""
-    return await jobs.cancel(house.database, caller.workspace_id, job_id, base)
+    return await jobs.cancel(house.database, caller.workspace_id, job_id, base, limits=house.settings.limits)
 
 
 async def details(job_id: RowId, caller: TheCaller, house: TheHouse) -> JobDetails:

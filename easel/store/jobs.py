@@ -14,14 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from easel.catalog import MODELS
 from easel.errors import Cancelled, NotFound, Unprocessable
 from easel.ids import new_id
-from easel.pricing import price
+from easel.pricing import price, usd
 from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import TERMINAL, Failure, Job, JobDetails, Progress, Result, Status
 from easel.schema.pages import Page
 from easel.schema.times import written
-from easel.store import events, queue, tables
+from easel.settings import Limits
+from easel.store import backlog, events, ledger, queue, tables, workspaces
 from easel.store.database import Database
 from easel.store.queue import Entry
+
+UNLIMITED = Limits()
 
 TOLD = (  # the columns that a Job is made of
     tables.Job.id,
@@ -55,13 +58,23 @@ async def submit(
     request: GenerationRequest,
     *,
     base_url: str,
+    token_id: UUID | None = None,
     webhook_url: str | None = None,
     idempotency_key: str | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Job:
-    """Accept a job: its row and its queue entry commit together, or not at all."""
+    """Accept a job: its row and its queue entry commit together, or not at all.
+
+    It waits in the backlog if the workspace has as many under way as it may. PaymentRequired when the balance
+    does not cover it, TooManyRequests when the backlog is full.
+    """
     row = {
         "id": new_id(),
         "workspace_id": workspace_id,
+        "token_id": token_id,
+        "status": "queued" if limits.concurrency is None else "backlogged",
+        "turn": backlog.next_turn(workspace_id),
+        "created_at": func.clock_timestamp(),  # not before the workspace was held
         "variant": variant,
         "request": request.model_dump(mode="json"),
         "seed": request.seed if request.seed is not None else secrets.randbelow(2**32),
@@ -71,13 +84,21 @@ async def submit(
         "idempotency_key": idempotency_key,
     }
     async with database.begin() as connection:
+        if limits != UNLIMITED:
+            await workspaces.hold(connection, workspace_id)
         added = await connection.execute(
-            upsert(tables.Job).values(row).on_conflict_do_nothing().returning(*TOLD)
+            upsert(tables.Job).values(row).on_conflict_do_nothing().returning(*TOLD, tables.Job.turn)
         )
-        if (told := added.one_or_none()) is not None:
-            await queue.add(connection, queue.GENERATE, told.id)
+        if (told := added.one_or_none()) is None:
+            return await _same_job(connection, row, base_url)
+        if limits.prepaid:
+            await ledger.check_cover(connection, workspace_id)
+        if told.status == "queued":
+            await queue.add(connection, queue.GENERATE, told.id, told.turn)
             return _job(told, base_url)
-        return await _same_job(connection, row, base_url)
+        await backlog.promote(connection, workspace_id, limits)
+        await backlog.check_size(connection, workspace_id, limits)
+        return _job(await _row(connection, TOLD, workspace_id, told.id), base_url)
 
 
 async def _same_job(connection: AsyncConnection, row: dict[str, Any], base_url: str) -> Job:
@@ -110,7 +131,7 @@ async def details(database: Database, workspace_id: UUID, job_id: UUID) -> JobDe
         prompt=row.request["prompt"],
         expanded_prompt=row.expanded_prompt,
         seed=row.seed,
-        cost=f"{row.cost.normalize():f}",
+        cost=usd(row.cost),
         charged=row.status == "completed",
         engine=row.engine,
         checkpoint=row.checkpoint,
@@ -146,10 +167,10 @@ async def page(
 
 
 async def claim(database: Database, job_id: UUID) -> Claim | None:
-    """Begin, or begin again, a job that has not ended: whoever held it before can no longer finish it."""
+    """Begin a queued job, or begin again: whoever held it before can no longer finish it."""
     statement = (
         update(tables.Job)
-        .where(tables.Job.id == job_id, tables.Job.status.not_in(TERMINAL))
+        .where(tables.Job.id == job_id, tables.Job.status.in_(("queued", "processing")))
         .values(
             status="processing",
             lease=new_id(),
@@ -193,12 +214,14 @@ async def complete(
     engine: str,
     checkpoint: str,
     details: dict[str, Any],
+    limits: Limits = UNLIMITED,
 ) -> bool:
     """End a job with its picture, and charge it; False when it is no longer ours."""
     return await _finish(
         database,
         claim,
         entry,
+        limits,
         status="completed",
         file_key=file_key,
         expanded_prompt=expanded_prompt,
@@ -208,22 +231,26 @@ async def complete(
     )
 
 
-async def fail(database: Database, claim: Claim, entry: Entry, *, code: str, message: str) -> bool:
+async def fail(
+    database: Database, claim: Claim, entry: Entry, *, code: str, message: str, limits: Limits = UNLIMITED
+) -> bool:
     """End a job with the reason why there is no picture; False when it is no longer ours."""
+    message = message.replace("\x00", "")
     return await _finish(
-        database, claim, entry, status="failed", error_code=code, error_message=message.replace("\x00", "")
+        database, claim, entry, limits, status="failed", error_code=code, error_message=message
     )
 
 
-async def _finish(database: Database, claim: Claim, entry: Entry, **values: Any) -> bool:
+async def _finish(database: Database, claim: Claim, entry: Entry, limits: Limits, **values: Any) -> bool:
     async with database.begin() as connection:
+        await workspaces.hold(connection, claim.workspace_id)
         row = await _end(connection, update(tables.Job).where(*_held(claim)), values)
         if row is None:
             return False
         if row.status == "completed":
-            charge = {"job_id": row.id, "workspace_id": row.workspace_id, "amount": row.cost}
-            await connection.execute(insert(tables.Charge).values(charge))
+            await ledger.charge(connection, row.workspace_id, row.id, row.cost)
         await queue.remove(connection, entry)
+        await backlog.promote(connection, claim.workspace_id, limits)
         return True
 
 
@@ -235,15 +262,19 @@ async def discard(database: Database, entry: Entry) -> None:
             await queue.remove(connection, entry)
 
 
-async def cancel(database: Database, workspace_id: UUID, job_id: UUID, base_url: str) -> Job:
+async def cancel(
+    database: Database, workspace_id: UUID, job_id: UUID, base_url: str, *, limits: Limits = UNLIMITED
+) -> Job:
     """End a job before it is done; one that has ended already stays as it is. NotFound if there is none.
 
     Its queue entry stays: a worker that comes to it finds nothing to do, one at work stops at its next step.
     """
     mine = (tables.Job.workspace_id == workspace_id, tables.Job.id == job_id)
     async with database.begin() as connection:
+        await workspaces.hold(connection, workspace_id)
         open_job = update(tables.Job).where(*mine, tables.Job.status.not_in(TERMINAL))
         row = await _end(connection, open_job, {"status": "cancelled"})
+        await backlog.promote(connection, workspace_id, limits)
         return _job(row or await _row(connection, TOLD, workspace_id, job_id), base_url)
 
 

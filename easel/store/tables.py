@@ -46,9 +46,22 @@ class Workspace(Base):
     __tablename__ = "workspaces"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(unique=True)
     webhook_secrets: Mapped[list[str]]  # each signs; two during a rotation
+    balance: Mapped[Decimal] = mapped_column(Numeric(18, 6), server_default="0")  # top-ups - charges
     created_at: Mapped[datetime] = _now()
+
+
+class Member(Base):
+    """A person in a workspace."""
+
+    __tablename__ = "members"
+    __table_args__ = (CheckConstraint("role IN ('owner', 'admin', 'member')", name="members_role"),)
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)  # or an e-mail address
+    role: Mapped[str]
+    added_at: Mapped[datetime] = _now()
 
 
 class Token(Base):
@@ -61,6 +74,8 @@ class Token(Base):
     name: Mapped[str]
     secret_hash: Mapped[bytes]
     created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]  # to the minute
     revoked_at: Mapped[datetime | None]
 
 
@@ -87,7 +102,8 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(
-            "status IN ('queued', 'processing', 'completed', 'failed', 'cancelled')", name="jobs_status"
+            "status IN ('backlogged', 'queued', 'processing', 'completed', 'failed', 'cancelled')",
+            name="jobs_status",
         ),
         CheckConstraint(
             "(completed_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))",
@@ -96,6 +112,14 @@ class Job(Base):
         CheckConstraint("(file_key IS NOT NULL) = (status = 'completed')", name="jobs_file_key"),
         CheckConstraint("(error_code IS NOT NULL) = (status = 'failed')", name="jobs_error"),
         Index("jobs_newest", "workspace_id", "created_at"),
+        Index(
+            "jobs_open",
+            "workspace_id",
+            "status",
+            "created_at",
+            postgresql_where=text("completed_at IS NULL"),
+        ),
+        Index("jobs_turns", "workspace_id", "turn", postgresql_where=text("status = 'queued'")),
         Index(
             "jobs_idempotency",
             "workspace_id",
@@ -107,7 +131,9 @@ class Job(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     workspace_id: Mapped[UUID] = _workspace()
+    token_id: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id"))  # that asked for it
     status: Mapped[str] = mapped_column(server_default="queued")
+    turn: Mapped[int] = mapped_column(server_default="0")  # in the queue that all workspaces share
     variant: Mapped[str]
     request: Mapped[dict[str, Any]]
     seed: Mapped[int] = mapped_column(BigInteger)
@@ -146,11 +172,24 @@ class Charge(Base):
     """The ledger: one row for each finished picture."""
 
     __tablename__ = "ledger"
+    __table_args__ = (Index("ledger_by_time", "workspace_id", "charged_at"),)
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     workspace_id: Mapped[UUID] = _workspace()
     amount: Mapped[Decimal]  # USD
     charged_at: Mapped[datetime] = _now()
+
+
+class TopUp(Base):
+    """Money that was paid in."""
+
+    __tablename__ = "top_ups"
+    __table_args__ = (CheckConstraint("amount > 0", name="top_ups_amount"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[UUID] = _workspace()
+    amount: Mapped[Decimal] = mapped_column(Numeric(18, 6))  # USD
+    paid_at: Mapped[datetime] = _now()
 
 
 class Delivery(Base):
