@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import httpx
@@ -17,6 +18,9 @@ LOOKUP_SECONDS = 5
 FETCH_SECONDS = 10
 POST_SECONDS = 15
 HOPS = 3
+
+# A look-up that was given up holds its thread for half a minute; those that pictures need are others.
+LOOKUPS = ThreadPoolExecutor(128, "lookup")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -127,8 +131,8 @@ async def _resolved(url: httpx.URL, allow: Sequence[str]) -> Address:
     """The first address of the URL's host, once all of them are found to be public or allowed."""
     try:
         async with asyncio.timeout(LOOKUP_SECONDS):
-            loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(_host(url), url.port, type=socket.SOCK_STREAM)
+            look_up = functools.partial(socket.getaddrinfo, _host(url), url.port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(LOOKUPS, look_up)
     except (OSError, UnicodeError) as error:
         raise OutboundError(f"The host {url.host!r} cannot be found; check its spelling") from error
     addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]

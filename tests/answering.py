@@ -19,14 +19,17 @@ from sqlalchemy import insert, update
 
 from easel.api.app import create_app
 from easel.ids import new_file_key
+from easel.jobs.deliver import deliver
 from easel.schema.jobs import Progress
 from easel.settings import Settings
+from easel.signing import new_webhook_secret
 from easel.store import jobs, queue, tables, tokens
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 
 MEDIUM = "/generate/image/krea/krea-2/medium"
 LOOPBACK = ["127.0.0.0/8"]
+WEBHOOK_SECRET = new_webhook_secret()
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,10 @@ class Api:
 
         return asyncio.run(done())
 
-    def submit(self, **fields: Any) -> dict[str, Any]:
+    def submit(self, webhook_url: str | None = None, **fields: Any) -> dict[str, Any]:
         """A job, submitted."""
-        answer = self.client.post(MEDIUM, json={"prompt": "a fox", **fields})
+        headers = {"X-Webhook-URL": webhook_url} if webhook_url else {}
+        answer = self.client.post(MEDIUM, json={"prompt": "a fox", **fields}, headers=headers)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -88,6 +92,15 @@ class Api:
             )  # fmt: skip
 
         self.store(completed)
+
+    def deliver(self) -> None:
+        """All webhooks that are due, sent."""
+
+        async def delivered(database: Database) -> None:
+            for entry in await queue.take(database, queue.DELIVER, uuid4(), 1000):
+                await deliver(entry, database, LOOPBACK)
+
+        self.store(delivered)
 
     def fail(self, claim: jobs.Claim, entry: queue.Entry) -> None:
         """The claimed job, ended without a picture."""
@@ -137,7 +150,7 @@ def in_new_workspace(api: Api) -> Iterator[Api]:
 
     async def made(database: Database) -> str:
         workspace, raw = uuid4(), await tokens.create(database, "test")
-        row = {"id": workspace, "name": "test", "webhook_secrets": []}
+        row = {"id": workspace, "name": "test", "webhook_secrets": [WEBHOOK_SECRET]}
         token = tables.Token.id == UUID(raw.partition(":")[0])
         async with database.begin() as connection:
             await connection.execute(insert(tables.Workspace).values(row))

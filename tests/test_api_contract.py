@@ -42,7 +42,7 @@ def test_every_route_but_the_public_ones_wants_a_token_before_it_looks_at_anythi
         for method in methods
         if path not in PUBLIC
     ]
-    assert len(operations) == 12
+    assert len(operations) == 15
     for method, path in operations:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {uuid4()}:wrong"}):
             answer = httpx.request(method, api.url + path.replace("{id}", "x"), headers=headers)
@@ -197,10 +197,16 @@ def test_jobs_are_listed_by_status_and_type(api: Api) -> None:
 
 
 def test_another_workspaces_rows_are_not_found_by_any_route(api: Api) -> None:
+    api.client.delete(f"/jobs/{api.submit(webhook_url='https://8.8.8.8/hook')['job_id']}")
+    (delivery,) = api.client.get("/webhooks/deliveries").json()["items"]
     job, asset = api.submit(), api.upload(picture())
     with in_new_workspace(api) as stranger:
         other = stranger.client
-        rows = {"/jobs/{id}": job["job_id"], "/assets/{id}": asset["id"]}
+        rows = {
+            "/jobs/{id}": job["job_id"],
+            "/assets/{id}": asset["id"],
+            "/webhooks/deliveries/{id}": delivery["id"],
+        }
         tried = 0
         for path, methods in document(api)["paths"].items():
             for prefix, row in rows.items():
@@ -209,8 +215,9 @@ def test_another_workspaces_rows_are_not_found_by_any_route(api: Api) -> None:
                     assert answer.status_code == 404, (method, path)
                     assert answer.json()["error"] == answer.json()["message"]
                     tried += 1
-        assert tried == 6
-        assert other.get("/jobs").json()["items"] == other.get("/assets").json()["items"] == []
+        assert tried == 8
+        for path in ("/jobs", "/assets", "/webhooks/deliveries"):
+            assert other.get(path).json()["items"] == []
     assert api.client.get(f"/jobs/{job['job_id']}").json()["status"] == "queued"
 
 

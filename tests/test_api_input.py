@@ -226,17 +226,6 @@ def test_a_slow_body_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> N
         assert b"400 Bad Request" in connection.recv(1000)
 
 
-@pytest.mark.parametrize("url", ["fox", "file:///etc/passwd", "http://10.0.0.1/hook", "http://[::1]:80/"])
-def test_a_webhook_url_that_may_not_be_reached_is_422(api: Api, url: str) -> None:
-    answer = api.client.post(MEDIUM, json=A_FOX, headers={"X-Webhook-URL": url})
-    assert_told(answer, 422, ["X-Webhook-URL"], "X-Webhook-URL")
-
-
-def test_a_webhook_url_that_may_be_reached_is_taken(api: Api) -> None:
-    for url in ("https://8.8.8.8/hook", f"{api.url}/hook"):
-        assert api.client.post(MEDIUM, json=A_FOX, headers={"X-Webhook-URL": url}).status_code == 200
-
-
 def test_an_overlong_idempotency_key_is_400(api: Api) -> None:
     answer = api.client.post(MEDIUM, json=A_FOX, headers={"Idempotency-Key": "k" * 256})
     assert_told(answer, 400, ["Idempotency-Key"], "at most 255 characters")
@@ -264,7 +253,9 @@ def test_any_time_is_a_cursor(api: Api, cursor: str) -> None:
 
 
 @pytest.mark.parametrize("id", ["x", "00000000-0000-0000-0000-000000000000", "%00", "a%2Fb", "é"])
-@pytest.mark.parametrize("path", ["/jobs/{}", "/jobs/{}/details", "/jobs/{}/events", "/assets/{}"])
+@pytest.mark.parametrize(
+    "path", ["/jobs/{}", "/jobs/{}/details", "/jobs/{}/events", "/assets/{}", "/webhooks/deliveries/{}"]
+)
 def test_an_id_of_nothing_is_404(api: Api, path: str, id: str) -> None:
     answer = api.client.get(path.format(id))
     assert answer.status_code == 404

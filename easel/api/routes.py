@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from easel.api import assets, events, files, generations, health, jobs, openapi
+from easel.api import assets, events, files, generations, health, jobs, openapi, webhooks
 from easel.catalog import MODELS
 from easel.schema.assets import Asset
 from easel.schema.jobs import Job, JobDetails
 from easel.schema.pages import Page
+from easel.schema.webhooks import Delivery
 
 
 class Route(NamedTuple):
@@ -38,6 +39,9 @@ PRIVATE = [
     Route("Assets",  "GET",    "/assets",            assets.index,  Page[Asset],    (400,)),
     Route("Assets",  "GET",    "/assets/{id}",       assets.show,   Asset,          (404,)),
     Route("Assets",  "DELETE", "/assets/{id}",       assets.delete, assets.Deleted, (404,)),
+    Route("Webhooks", "GET",  "/webhooks/deliveries",             webhooks.index,  Page[Delivery], (400,)),
+    Route("Webhooks", "GET",  "/webhooks/deliveries/{id}",        webhooks.show,   Delivery,       (404,)),
+    Route("Webhooks", "POST", "/webhooks/deliveries/{id}/resend", webhooks.resend, Delivery,       (404,)),
 ]
 
 PUBLIC = [

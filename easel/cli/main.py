@@ -15,6 +15,7 @@ from easel.cli.generate import generate
 from easel.cli.output import say
 from easel.cli.settings import settings_with
 from easel.cli.token import token
+from easel.cli.webhooks import webhooks
 from easel.errors import BadRequest, EaselError, Unauthorized, Unavailable, Unprocessable, Unreachable
 
 USAGE, UNREACHED = 2, 3
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(doctor)
 app.add_typer(token, name="token")
+app.add_typer(webhooks, name="webhooks")
 
 
 def main() -> None:

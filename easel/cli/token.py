@@ -1,20 +1,13 @@
 """`easel token`: who may use this server."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated
 from uuid import UUID
 
 import typer
 from rich.table import Table
 
+from easel.cli.database import with_database
 from easel.cli.output import results, say
-from easel.cli.settings import settings_with
-
-if TYPE_CHECKING:
-    from easel.store.database import Database
-
-Answer = TypeVar("Answer")
 
 token = typer.Typer(help="Make, list and revoke the tokens that open the API.", no_args_is_help=True)
 
@@ -24,7 +17,7 @@ def create(name: Annotated[str, typer.Argument(help="Who or what it is for.")]) 
     """Make a token and print it: it cannot be read again."""
     from easel.store import tokens
 
-    results.print(_with_database(lambda database: tokens.create(database, name)), markup=False)
+    results.print(with_database(lambda database: tokens.create(database, name)), markup=False)
 
 
 @token.command("list")
@@ -33,7 +26,7 @@ def list_() -> None:
     from easel.store import tokens
 
     table = Table("id", "name", "made", "revoked", box=None)
-    for info in _with_database(tokens.listing):
+    for info in with_database(tokens.listing):
         revoked = f"{info.revoked_at:%Y-%m-%d %H:%M}" if info.revoked_at else ""
         table.add_row(str(info.id), info.name, f"{info.created_at:%Y-%m-%d %H:%M}", revoked)
     results.print(table)
@@ -46,15 +39,5 @@ def revoke(
     """End a token, at once."""
     from easel.store import tokens
 
-    _with_database(lambda database: tokens.revoke(database, token_id))
+    with_database(lambda database: tokens.revoke(database, token_id))
     say(f"Revoked {token_id}.")
-
-
-def _with_database(use: "Callable[[Database], Awaitable[Answer]]") -> Answer:
-    from easel.store.opening import open_database
-
-    async def run() -> Answer:
-        async with open_database(settings_with()) as database:
-            return await use(database)
-
-    return asyncio.run(run())
