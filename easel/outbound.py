@@ -48,12 +48,14 @@ async def fetch(url: str, allow: Sequence[str] = ()) -> bytes:
     """What `url` holds: 25 MB at most, within ten seconds and three redirects."""
     async with _client(url, allow, FETCH_SECONDS) as client, client.stream("GET", _parsed(url)) as response:
         if not response.is_success:
-            raise OutboundError(f"{url!r} answered {response.status_code}; it must answer 200 with the file")
+            raise OutboundError(
+                f"{url[:200]!r} answered {response.status_code}; it must answer with the file"
+            )
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > LARGEST_BODY:
-                raise OutboundError(f"{url!r} is larger than 25 MB; use a smaller file")
+                raise OutboundError(f"{url[:200]!r} is larger than 25 MB; use a smaller file")
         return bytes(body)
 
 
@@ -83,9 +85,9 @@ async def _client(url: str, allow: Sequence[str], seconds: float) -> AsyncIterat
         async with asyncio.timeout(seconds), client:
             yield client
     except TimeoutError as error:
-        raise OutboundError(f"{url!r} took more than {seconds} seconds; use a faster host") from error
+        raise OutboundError(f"{url[:200]!r} took more than {seconds} seconds; use a faster host") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise OutboundError(f"{url!r} cannot be reached: {error or type(error).__name__}") from error
+        raise OutboundError(f"{url[:200]!r} cannot be reached: {error or type(error).__name__}") from error
 
 
 class PinnedTransport(httpx.AsyncBaseTransport):

@@ -23,7 +23,7 @@ from easel.jobs.deliver import deliver
 from easel.schema.jobs import Progress
 from easel.settings import Settings
 from easel.signing import new_webhook_secret
-from easel.store import jobs, queue, tables, tokens
+from easel.store import jobs, queue, tables, tokens, webhooks
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 
@@ -94,11 +94,12 @@ class Api:
         self.store(completed)
 
     def deliver(self) -> None:
-        """All webhooks that are due, sent."""
+        """All webhooks that are due on this machine, sent."""
 
         async def delivered(database: Database) -> None:
             for entry in await queue.take(database, queue.DELIVER, uuid4(), 1000):
-                await deliver(entry, database, LOOPBACK)
+                if (await webhooks.message(database, entry.row)).url.startswith("http://127.0.0.1"):
+                    await deliver(entry, database, LOOPBACK)
 
         self.store(delivered)
 

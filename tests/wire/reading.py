@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 from answering import Api
 
+A_FOX = {"prompt": "a fox"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 

@@ -12,7 +12,7 @@ from answering import MEDIUM, WEBHOOK_SECRET, Api, picture
 from receiving import receiving
 from standardwebhooks import Webhook
 
-from wire.reading import TIME, assert_told
+from wire.reading import A_FOX, TIME, assert_told
 
 DELIVERIES = "/webhooks/deliveries"
 
@@ -52,7 +52,7 @@ def test_whatever_ends_a_job_its_webhook_is_what_get_jobs_says_signed(api: Api, 
     ["fox", "file:///etc/passwd", "http://10.0.0.1/hook", "http://[::1]:80/", "http://169.254.169.254/", ""],
 )
 def test_a_webhook_url_that_may_not_be_reached_is_422(api: Api, url: str) -> None:
-    answer = api.client.post(MEDIUM, json={"prompt": "a fox"}, headers={"X-Webhook-URL": url})
+    answer = api.client.post(MEDIUM, json=A_FOX, headers={"X-Webhook-URL": url})
     assert_told(answer, 422, ["X-Webhook-URL"], "X-Webhook-URL")
 
 
