@@ -159,7 +159,8 @@ def test_webhooks_are_listed_shown_and_sent_again(served: Served) -> None:
     listed = easel("webhooks", "list", "--job", str(job.job_id), "--state", "failed", **data).stdout
     assert "The receiver answered 410" in listed
     delivery = listed.splitlines()[1].split()[0]
-    assert easel("webhooks", "list", "--state", "delivered", **data).stdout.count("\n") == 1
+    none = easel("webhooks", "list", "--job", str(job.job_id), "--state", "delivered", **data).stdout
+    assert none.count("\n") == 1
     shown = easel("webhooks", "show", delivery, **data).stdout
     assert receiver.url in shown
     assert f'"job_id":"{job.job_id}","status":"completed"' in shown

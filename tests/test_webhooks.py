@@ -111,7 +111,25 @@ def test_a_private_address_is_not_delivered_to_unless_the_setting_allows_it(
         asyncio.run(story())
 
 
+def test_a_receiver_that_takes_too_long_has_failed_and_after_the_last_attempt_it_is_given_up(
+    database_url: str, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(url: str) -> None:
+        async with opened(database_url) as database, working(database, blobs, NullPainter(), **LOCAL):
+            await painted(database, url)
+            done = await delivery(database, 2)
+            assert (done.state, done.attempts) == ("failed", 2)
+            assert "took more than 0.3 seconds" in done.error
+            assert await entries(database) == 0
+
+    monkeypatch.setattr(outbound, "POST_SECONDS", 0.3)
+    monkeypatch.setattr(deliver, "RETRY_AFTER", [timedelta(0)])
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asyncio.run(story(f"http://127.0.0.1:{silent.getsockname()[1]}/hook"))
+
+
 def test_retries_come_as_promised() -> None:
+    assert outbound.POST_SECONDS == 15
     assert [int(delay.total_seconds()) for delay in deliver.RETRY_AFTER] == [
         *(5, 5 * 60, 30 * 60),
         *(2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600),

@@ -133,8 +133,8 @@ def test_the_same_idempotency_key_gives_the_same_job(api: Api, name: str) -> Non
     def post(prompt: str) -> httpx.Response:
         return api.client.post(MEDIUM, json={"prompt": prompt}, headers={name: "k1"})
 
-    with ThreadPoolExecutor(10) as threads:
-        answers = list(threads.map(post, ["a fox"] * 20))
+    with ThreadPoolExecutor(50) as threads:
+        answers = list(threads.map(post, ["a fox"] * 50))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
     assert post("a bear").status_code == 422
