@@ -18,7 +18,12 @@ from easel.schema.jobs import Job
 from easel.store import jobs
 
 WebhookURL = Annotated[
-    str | None, Header(alias="X-Webhook-URL", description="Where to POST the job when it ends.")
+    str | None,
+    Header(
+        alias="X-Webhook-URL",
+        description="Where to POST the job when it ends.",
+        json_schema_extra={"format": "uri"},
+    ),
 ]
 IdempotencyKey = Annotated[
     str | None,

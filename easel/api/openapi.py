@@ -47,12 +47,24 @@ UPLOAD = {
                         },
                         "description": {"type": "string", "maxLength": 5000},
                     },
+                    "additionalProperties": {"type": "string"},
+                    "maxProperties": 9,
                 }
             }
         },
     }
 }
-EVENTS = {"responses": {"200": {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}}
+EVENT = {
+    "type": "object",
+    "description": "One event; its data is a Progress or, at the end, the Job as JSON.",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"enum": ["progress", "completed", "failed", "cancelled"]},
+        "data": {"type": "string"},
+    },
+}
+EVENTS = {"responses": {"200": {"content": {"text/event-stream": {"schema": EVENT}}}}}
 PICTURE = {"responses": {"200": {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}}
 
 
