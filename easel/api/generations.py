@@ -52,6 +52,11 @@ def submit_to(model: Model) -> Callable[..., Awaitable[Job]]:
     ) -> Job:
         """Ask for a picture; the job tells how it goes."""
         asked = _parsed(await read_json(request))
+        key = key or older_key or None
+        if key and (
+            job := await jobs.earlier(house.database, caller.workspace_id, model.variant, asked, key, base)
+        ):
+            return job
         await _check_webhook(webhook_url, house)
         return await jobs.submit(
             house.database,
@@ -60,7 +65,8 @@ def submit_to(model: Model) -> Callable[..., Awaitable[Job]]:
             await references.settled(asked, house, caller, base),
             base_url=base,
             webhook_url=webhook_url,
-            idempotency_key=key or older_key,
+            idempotency_key=key,
+            asked=asked,
         )
 
     return submit

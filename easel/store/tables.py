@@ -114,6 +114,7 @@ class Job(Base):
     base_url: Mapped[str]  # of the file URLs in its webhook
     webhook_url: Mapped[str | None]
     idempotency_key: Mapped[str | None]
+    asked_hash: Mapped[bytes | None]  # of the request that came with the key
     lease: Mapped[UUID | None]  # of the worker that may finish the job; a new one at each claim
     claims: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[datetime] = _now()

@@ -141,6 +141,12 @@ def test_the_same_idempotency_key_gives_the_same_job(api: Api, name: str) -> Non
     assert len(api.client.get("/jobs").json()["items"]) == 1
 
 
+def test_an_empty_idempotency_key_is_none(api: Api) -> None:
+    headers = {"Idempotency-Key": "", "X-Idempotency-Key": ""}
+    jobs = [api.client.post(MEDIUM, json=A_FOX, headers=headers).json()["job_id"] for _ in range(2)]
+    assert jobs[0] != jobs[1]
+
+
 def test_an_overlong_idempotency_key_is_400(api: Api) -> None:
     answer = api.client.post(MEDIUM, json=A_FOX, headers={"Idempotency-Key": "k" * 256})
     assert_told(answer, 400, ["Idempotency-Key"], "at most 255 characters")

@@ -153,6 +153,18 @@ def test_an_idempotency_key_holds_for_a_picture_in_the_body_too(api: Api) -> Non
     assert answers[0].json() == answers[1].json()
 
 
+def test_an_idempotency_key_holds_also_when_the_picture_has_gone(api: Api) -> None:
+    headers = {"Idempotency-Key": "k"}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gallery) as server:
+        Thread(target=server.serve_forever).start()
+        body = A_FOX | {"image_style_references": [{"url": f"http://127.0.0.1:{server.server_port}/fox.png"}]}
+        first = api.client.post(MEDIUM, json=body, headers=headers)
+        server.shutdown()
+    again = api.client.post(MEDIUM, json=body, headers=headers)
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert api.client.post(MEDIUM, json=body).status_code == 422
+
+
 def test_ten_references_in_one_body_of_megabytes_are_taken(api: Api) -> None:
     pictures = [
         png(8, 8, body=zlib.compress(8 * (b"\0" + bytes(24)))) + bytes(2_000_000 + n) for n in range(10)
