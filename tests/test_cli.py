@@ -164,6 +164,9 @@ def test_webhooks_are_listed_shown_and_sent_again(served: Served) -> None:
     shown = easel("webhooks", "show", delivery, **data).stdout
     assert receiver.url in shown
     assert f'"job_id":"{job.job_id}","status":"completed"' in shown
+    unknown = easel("webhooks", "show", str(job.job_id), **data)
+    assert unknown.returncode == 1
+    assert f"There is no delivery '{job.job_id}'" in unknown.stderr
     again = easel("webhooks", "resend", delivery, **data)
     assert (again.returncode, again.stderr) == (0, f"{delivery} is sent to {receiver.url} again.\n")
     assert "pending" in easel("webhooks", "list", "--job", str(job.job_id), **data).stdout
