@@ -45,7 +45,7 @@ UPLOAD = {
                             "format": "binary",
                             "description": "At most 75 MB. JPEG, PNG, WebP, HEIC, AVIF.",
                         },
-                        "description": {"type": "string", "maxLength": 5000},
+                        "description": {"type": "string", "maxLength": 5000, "pattern": r"^[^\x00]*$"},
                     },
                     "additionalProperties": {"type": "string"},
                     "maxProperties": 9,
