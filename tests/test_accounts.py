@@ -18,10 +18,18 @@ from easel.errors import NotFound, Unprocessable
 from easel.store import members, tokens, workspaces
 from easel.store.database import Database
 
+
+def sent(api: Api) -> dict[str, Any]:
+    """A webhook, waiting to be delivered."""
+    api.client.delete(f"/jobs/{api.submit(webhook_url='https://8.8.8.8/hook')['job_id']}")
+    return api.client.get("/webhooks/deliveries").json()["items"][0]
+
+
 OPEN_TO_ALL = "/files/{key}"  # whoever knows the address may see the picture
 MADE = {
     "jobs": lambda api: api.submit()["job_id"],
     "assets": lambda api: api.upload(picture())["id"],
+    "webhooks": lambda api: sent(api)["id"],
 }
 """How to make one thing of each kind that has an id: a route to a new kind needs a row here."""
 
@@ -58,9 +66,10 @@ def test_what_another_workspace_made_is_not_found(api: Api, route: Route) -> Non
 def test_lists_show_nothing_of_another_workspace(api: Api) -> None:
     api.submit()
     api.upload(picture())
+    sent(api)
     with in_new_workspace(api) as stranger:
-        assert stranger.client.get("/jobs").json()["items"] == []
-        assert stranger.client.get("/assets").json()["items"] == []
+        for path in ("/jobs", "/assets", "/webhooks/deliveries"):
+            assert stranger.client.get(path).json()["items"] == []
 
 
 def test_an_expired_token_opens_nothing(api: Api) -> None:

@@ -6,6 +6,7 @@ from fastapi import Query
 
 from easel.api.given import BaseURL, RowId, TheCaller, TheHouse
 from easel.api.pages import Cursor, Limit
+from easel.catalog import MODELS
 from easel.schema.jobs import Job, JobDetails, Status
 from easel.schema.pages import Page
 from easel.store import jobs
@@ -30,7 +31,7 @@ async def index(
         limit=limit,
         before=cursor,
         status=status,
-        variants=types.split(",") if types else None,
+        variants=list(MODELS.keys() & types.split(",")) if types else None,
     )
 
 

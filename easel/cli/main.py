@@ -16,6 +16,7 @@ from easel.cli.generate import generate
 from easel.cli.output import say
 from easel.cli.settings import settings_with
 from easel.cli.token import token
+from easel.cli.webhooks import webhooks
 from easel.errors import (
     BadRequest,
     EaselError,
@@ -41,6 +42,7 @@ app.command()(generate)
 app.command()(doctor)
 app.add_typer(account, name="account")
 app.add_typer(token, name="token")
+app.add_typer(webhooks, name="webhooks")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Jobs: submitted, claimed, ended; each change of state is one statement, guarded by the state it leaves."""
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,13 +62,16 @@ async def submit(
     token_id: UUID | None = None,
     webhook_url: str | None = None,
     idempotency_key: str | None = None,
+    asked: GenerationRequest | None = None,
     limits: Limits = UNLIMITED,
 ) -> Job:
     """Accept a job: its row and its queue entry commit together, or not at all.
 
     It waits in the backlog if the workspace has as many under way as it may. PaymentRequired when the balance
-    does not cover it, TooManyRequests when the backlog is full.
+    does not cover it, TooManyRequests when the backlog is full. `asked` is the request as it came, by which
+    its idempotency key knows it, if it was changed since.
     """
+    asked = asked or request
     row = {
         "id": new_id(),
         "workspace_id": workspace_id,
@@ -82,6 +86,7 @@ async def submit(
         "base_url": base_url,
         "webhook_url": webhook_url,
         "idempotency_key": idempotency_key,
+        "asked_hash": _hash(variant, asked) if idempotency_key else None,
     }
     async with database.begin() as connection:
         if limits != UNLIMITED:
@@ -89,29 +94,46 @@ async def submit(
         added = await connection.execute(
             upsert(tables.Job).values(row).on_conflict_do_nothing().returning(*TOLD, tables.Job.turn)
         )
-        if (told := added.one_or_none()) is None:
-            return await _same_job(connection, row, base_url)
-        if limits.prepaid:
-            await ledger.check_cover(connection, workspace_id)
-        if told.status == "queued":
-            await queue.add(connection, queue.GENERATE, told.id, told.turn)
-            return _job(told, base_url)
-        await backlog.promote(connection, workspace_id, limits)
-        await backlog.check_size(connection, workspace_id, limits)
-        return _job(await _row(connection, TOLD, workspace_id, told.id), base_url)
+        if (told := added.one_or_none()) is not None:
+            if limits.prepaid:
+                await ledger.check_cover(connection, workspace_id)
+            if told.status == "queued":
+                await queue.add(connection, queue.GENERATE, told.id, told.turn)
+                return _job(told, base_url)
+            await backlog.promote(connection, workspace_id, limits)
+            await backlog.check_size(connection, workspace_id, limits)
+            return _job(await _row(connection, TOLD, workspace_id, told.id), base_url)
+    assert idempotency_key
+    made = await earlier(database, workspace_id, variant, asked, idempotency_key, base_url)
+    assert made
+    return made
 
 
-async def _same_job(connection: AsyncConnection, row: dict[str, Any], base_url: str) -> Job:
-    query = select(*TOLD, tables.Job.variant, tables.Job.request).where(
-        tables.Job.workspace_id == row["workspace_id"],
-        tables.Job.idempotency_key == row["idempotency_key"],
+async def earlier(
+    database: Database,
+    workspace_id: UUID,
+    variant: str,
+    asked: GenerationRequest,
+    idempotency_key: str,
+    base_url: str,
+) -> Job | None:
+    """The job that was made with this key before; Unprocessable if it was asked for otherwise."""
+    query = select(*TOLD, tables.Job.asked_hash).where(
+        tables.Job.workspace_id == workspace_id, tables.Job.idempotency_key == idempotency_key
     )
-    found = (await connection.execute(query)).one()
-    if (found.variant, found.request) != (row["variant"], row["request"]):
+    async with database.read() as connection:
+        found = (await connection.execute(query)).one_or_none()
+    if found is None:
+        return None
+    if found.asked_hash != _hash(variant, asked):
         raise Unprocessable(
-            f"Idempotency-Key {row['idempotency_key']!r} was used for another request: use a new key"
+            f"Idempotency-Key {idempotency_key!r} was used for another request: use a new key"
         )
     return _job(found, base_url)
+
+
+def _hash(variant: str, asked: GenerationRequest) -> bytes:
+    return hashlib.sha256(f"{variant} {asked.model_dump_json()}".encode()).digest()
 
 
 async def get(database: Database, workspace_id: UUID, job_id: UUID, base_url: str) -> Job:

@@ -74,6 +74,18 @@ async def put_off(connection: AsyncConnection, entry: Entry, delay: timedelta) -
     await connection.execute(statement, {"id": entry.id, "delay": delay})
 
 
+async def hurry(connection: AsyncConnection, entrypoint: str, row: UUID) -> None:
+    """Have `row` worked on now: its entry comes forward, or a new one is queued."""
+    statement = text(
+        "UPDATE pgqueuer SET execute_after = now() WHERE entrypoint = :entrypoint AND payload = :payload"
+    )
+    hurried = await connection.execute(statement, {"entrypoint": entrypoint, "payload": row.bytes})
+    if hurried.rowcount:
+        await ring(connection, entrypoint)
+    else:
+        await add(connection, entrypoint, row)
+
+
 async def depth(database: Database) -> list[tuple[str, str, int]]:
     """How many entries there are, by entrypoint and status."""
     query = text("SELECT entrypoint, status::text, count(*) FROM pgqueuer GROUP BY 1, 2")

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Index,
     Numeric,
     Text,
-    false,
     func,
     text,
 )
@@ -141,6 +140,7 @@ class Job(Base):
     base_url: Mapped[str]  # of the file URLs in its webhook
     webhook_url: Mapped[str | None]
     idempotency_key: Mapped[str | None]
+    asked_hash: Mapped[bytes | None]  # of the request that came with the key
     lease: Mapped[UUID | None]  # of the worker that may finish the job; a new one at each claim
     claims: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[datetime] = _now()
@@ -196,6 +196,13 @@ class Delivery(Base):
     """A webhook on its way; its id is the message's, however often it is sent."""
 
     __tablename__ = "deliveries"
+    __table_args__ = (
+        CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="deliveries_state"),
+        CheckConstraint(
+            "(next_attempt_at IS NOT NULL) = (state = 'pending')", name="deliveries_next_attempt_at"
+        ),
+        Index("deliveries_newest", "workspace_id", "created_at"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     workspace_id: Mapped[UUID] = _workspace()
@@ -203,9 +210,10 @@ class Delivery(Base):
     url: Mapped[str]
     body: Mapped[str]
     attempts: Mapped[int] = mapped_column(server_default="0")
-    delivered: Mapped[bool] = mapped_column(server_default=false())
+    state: Mapped[str] = mapped_column(server_default="pending")
     error: Mapped[str | None]  # of the last attempt
     created_at: Mapped[datetime] = _now()
+    next_attempt_at: Mapped[datetime | None] = _now()
 
 
 class Worker(Base):
