@@ -4,6 +4,7 @@ EaselError
 ├── HTTPError                   answered by the API, raised again by the SDK
 │   ├── BadRequest              400
 │   ├── Unauthorized            401
+│   ├── PaymentRequired         402
 │   ├── NotFound                404
 │   ├── PayloadTooLarge         413
 │   ├── Unprocessable           422
@@ -56,6 +57,12 @@ class Unauthorized(HTTPError):
     status = 401
 
 
+class PaymentRequired(HTTPError):
+    """The balance is insufficient: top it up."""
+
+    status = 402
+
+
 class NotFound(HTTPError):
     """There is nothing here, or it is not yours."""
 
@@ -78,6 +85,18 @@ class TooManyRequests(HTTPError):
     """Too many requests: wait, then try again."""
 
     status = 429
+
+    def __init__(
+        self,
+        message: str = "",
+        details: list[dict[str, Any]] | None = None,
+        *,
+        maximum: int = 0,
+        wait: int = 1,  # seconds
+    ) -> None:
+        super().__init__(message, details)
+        self.maximum = maximum
+        self.wait = wait
 
 
 class Unavailable(HTTPError):

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import httpx
@@ -17,6 +18,9 @@ LOOKUP_SECONDS = 5
 FETCH_SECONDS = 10
 POST_SECONDS = 15
 HOPS = 3
+
+# A look-up that was given up holds its thread for half a minute; those that pictures need are others.
+LOOKUPS = ThreadPoolExecutor(128, "lookup")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -44,12 +48,14 @@ async def fetch(url: str, allow: Sequence[str] = ()) -> bytes:
     """What `url` holds: 25 MB at most, within ten seconds and three redirects."""
     async with _client(url, allow, FETCH_SECONDS) as client, client.stream("GET", _parsed(url)) as response:
         if not response.is_success:
-            raise OutboundError(f"{url!r} answered {response.status_code}; it must answer 200 with the file")
+            raise OutboundError(
+                f"{url[:200]!r} answered {response.status_code}; it must answer with the file"
+            )
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > LARGEST_BODY:
-                raise OutboundError(f"{url!r} is larger than 25 MB; use a smaller file")
+                raise OutboundError(f"{url[:200]!r} is larger than 25 MB; use a smaller file")
         return bytes(body)
 
 
@@ -79,9 +85,9 @@ async def _client(url: str, allow: Sequence[str], seconds: float) -> AsyncIterat
         async with asyncio.timeout(seconds), client:
             yield client
     except TimeoutError as error:
-        raise OutboundError(f"{url!r} took more than {seconds} seconds; use a faster host") from error
+        raise OutboundError(f"{url[:200]!r} took more than {seconds} seconds; use a faster host") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise OutboundError(f"{url!r} cannot be reached: {error or type(error).__name__}") from error
+        raise OutboundError(f"{url[:200]!r} cannot be reached: {error or type(error).__name__}") from error
 
 
 class PinnedTransport(httpx.AsyncBaseTransport):
@@ -127,8 +133,8 @@ async def _resolved(url: httpx.URL, allow: Sequence[str]) -> Address:
     """The first address of the URL's host, once all of them are found to be public or allowed."""
     try:
         async with asyncio.timeout(LOOKUP_SECONDS):
-            loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(_host(url), url.port, type=socket.SOCK_STREAM)
+            look_up = functools.partial(socket.getaddrinfo, _host(url), url.port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(LOOKUPS, look_up)
     except (OSError, UnicodeError) as error:
         raise OutboundError(f"The host {url.host!r} cannot be found; check its spelling") from error
     addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]

@@ -106,10 +106,11 @@ async def _prepare(database: Database, data: Path, url: str) -> Welcome:
     token = file.read_text().strip() if file.exists() else ""
     bearer = f"$(cat '{file}')"
     if await tokens.caller(database, token) is None:
-        token = bearer = await tokens.create(database, "first")
+        workspace = await workspaces.default(database)
+        token = bearer = await tokens.create(database, workspace, "first")
         file.parent.mkdir(parents=True, exist_ok=True)
         _write_private(file, token)
-        secret, *_ = await workspaces.webhook_secrets(database, await workspaces.default(database))
+        secret, *_ = await workspaces.webhook_secrets(database, workspace)
         lines += [f"Token, shown this once: {token}", f"Webhooks are signed with {secret}"]
     lines.append(
         f'Try: curl -s {url}/generate/image/krea/krea-2/medium -H "Authorization: Bearer {bearer}"'

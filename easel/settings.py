@@ -1,11 +1,21 @@
 """Ground: the settings, read from `EASEL_*` once, at the entry point, and passed on from there."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a workspace may have going."""
+
+    prepaid: bool = False  # no more than its balance pays for
+    concurrency: int | None = None  # jobs that are queued or being painted
+    backlog: int | None = None  # jobs that wait behind those
 
 
 class Settings(BaseSettings):
@@ -25,6 +35,14 @@ class Settings(BaseSettings):
     """The base of the file URLs in answers; without it, the address that the client used."""
     allow_networks: list[str] = []
     """Private networks (CIDR) that reference and webhook URLs may reach."""
+    billing: Literal["off", "prepaid"] = "off"
+    """Whether a picture that the balance does not cover is refused; costs are recorded in either case."""
+    concurrency: int | None = Field(None, ge=1)
+    """How many jobs of a workspace may be queued or painted at once; further ones wait in its backlog."""
+    backlog: int | None = Field(None, ge=0)
+    """How many jobs may wait in a workspace's backlog; further ones are refused."""
+    requests_per_minute: int | None = Field(None, ge=1)
+    """How many requests of a token each API process answers in a minute; further ones are refused."""
     models: Literal["nano", "null"] = "nano"
     """Which painter works: the trained small model, or flat colours for tests."""
     checkpoint: Path | None = None
@@ -37,6 +55,11 @@ class Settings(BaseSettings):
     """Set by `easel serve` for the processes it starts: its process id, so that they end when it ends."""
     listening_socket: int | None = None
     """Set by `easel serve` for its API process: the file descriptor to answer on."""
+
+    @property
+    def limits(self) -> Limits:
+        """What each workspace may have going."""
+        return Limits(self.billing == "prepaid", self.concurrency, self.backlog)
 
     def environment(self) -> dict[str, str]:
         """The same settings as environment variables, for a child process."""

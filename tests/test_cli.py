@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from receiving import receiving
 from serving import Served, serving
 
 from easel.cli.generate import read_reference
@@ -148,6 +149,39 @@ def test_a_token_is_made_listed_used_and_revoked(served: Served, tmp_path: Path)
 
     assert easel("token", "revoke", identifier, **data).returncode == 0
     assert easel("generate", "a fox", **at(served) | {"KREA_API_KEY": token}).returncode == 3
+
+
+def test_webhooks_are_listed_shown_and_sent_again(served: Served) -> None:
+    data = {"EASEL_DATA": str(served.data)}
+    with receiving(410) as receiver, Client(served.token, served.url) as client:
+        job = client.submit("a fox", webhook_url=receiver.url)
+        until(lambda: "failed" in easel("webhooks", "list", "--job", str(job.job_id), **data).stdout)
+    listed = easel("webhooks", "list", "--job", str(job.job_id), "--state", "failed", **data).stdout
+    assert "The receiver answered 410" in listed
+    delivery = listed.splitlines()[1].split()[0]
+    none = easel("webhooks", "list", "--job", str(job.job_id), "--state", "delivered", **data).stdout
+    assert none.count("\n") == 1
+    shown = easel("webhooks", "show", delivery, **data).stdout
+    assert receiver.url in shown
+    assert f'"job_id":"{job.job_id}","status":"completed"' in shown
+    unknown = easel("webhooks", "show", str(job.job_id), **data)
+    assert unknown.returncode == 1
+    assert f"There is no delivery '{job.job_id}'" in unknown.stderr
+    again = easel("webhooks", "resend", delivery, **data)
+    assert (again.returncode, again.stderr) == (0, f"{delivery} is sent to {receiver.url} again.\n")
+    assert "pending" in easel("webhooks", "list", "--job", str(job.job_id), **data).stdout
+
+
+def test_the_secret_of_webhooks_is_shown_rotated_and_the_old_one_dropped(served: Served) -> None:
+    data = {"EASEL_DATA": str(served.data)}
+    old = easel("webhooks", "secret", **data).stdout
+    new = easel("webhooks", "rotate-secret", **data).stdout
+    assert easel("webhooks", "secret", **data).stdout == new + old
+    once_more = easel("webhooks", "rotate-secret", **data)
+    assert once_more.returncode == 2
+    assert "easel webhooks drop-old-secret" in once_more.stderr
+    assert easel("webhooks", "drop-old-secret", **data).returncode == 0
+    assert easel("webhooks", "secret", **data).stdout == new
 
 
 def test_doctor_finds_a_running_server_well(served: Served) -> None:

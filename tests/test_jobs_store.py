@@ -140,6 +140,23 @@ def test_fifty_posts_with_one_idempotency_key_make_one_job(database_url: str) ->
     asyncio.run(story())
 
 
+def test_an_idempotency_key_is_kept_for_a_day(database_url: str) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database:
+            workspace = await workspaces.default(database)
+            made = [await submitted(database, workspace, idempotency_key="k")]
+            for hours in (23, 2):
+                async with database.begin() as connection:
+                    earlier = "UPDATE jobs SET created_at = created_at - interval '1 hour' * :hours"
+                    await connection.execute(text(earlier), {"hours": hours})
+                    await jobs.prune(connection)
+                made.append(await submitted(database, workspace, idempotency_key="k"))
+            first, within_the_day, after_it = (job.job_id for job in made)
+            assert first == within_the_day != after_it
+
+    asyncio.run(story())
+
+
 def test_another_workspace_sees_nothing_of_a_job(database_url: str) -> None:
     async def story() -> None:
         async with opened(database_url) as database:
@@ -196,7 +213,7 @@ def test_a_job_is_followed_from_any_event_to_its_end(database_url: str) -> None:
 def test_a_token_is_stored_as_a_hash_and_revoked_at_once(database_url: str) -> None:
     async def story() -> None:
         async with opened(database_url) as database:
-            raw = await tokens.create(database, "laptop")
+            raw = await tokens.create(database, await workspaces.default(database), "laptop")
             caller = await tokens.caller(database, raw)
             assert caller is not None
             assert caller.name == "laptop"

@@ -139,9 +139,9 @@ def test_a_failed_job_raises_what_the_server_says() -> None:
         client.generate("a fox")
 
 
-def test_a_server_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_restarts_or_is_asked_too_often_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "PAUSE", 0)
-    answers = iter([503, 503, 200])
+    answers = iter([503, 429, 200])
 
     def restarting(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/events"):

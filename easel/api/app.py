@@ -6,6 +6,7 @@ from fastapi.responses import JSONResponse, Response
 from easel.api import openapi
 from easel.api.given import House, caller
 from easel.api.metering import Metered, Meters
+from easel.api.rates import Rates
 from easel.api.refusals import HANDLERS, Error
 from easel.api.routes import PRIVATE, PUBLIC, Route
 from easel.settings import Settings
@@ -18,7 +19,7 @@ def create_app(settings: Settings, database: Database, blobs: Blobs) -> FastAPI:
     app = FastAPI(
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, exception_handlers=HANDLERS
     )
-    app.state.house = House(settings, database, blobs)
+    app.state.house = House(settings, database, blobs, Rates(settings.requests_per_minute))
     app.state.meters = Meters()
     app.add_middleware(Metered, app.state.meters)
     for route in PRIVATE:
@@ -37,7 +38,7 @@ def _add(app: FastAPI, route: Route, *, private: bool) -> None:
         methods=[route.method],
         response_model=route.answer,
         response_class=JSONResponse if route.answer else Response,
-        responses={status: {"model": Error} for status in ([401, 503] if private else []) + refusals},
+        responses={status: {"model": Error} for status in ([401, 429, 503] if private else []) + refusals},
         dependencies=[Depends(caller)] if private else [],
         tags=[route.tag],
         summary=(route.handler.__doc__ or "").rstrip("."),

@@ -18,7 +18,12 @@ from easel.schema.jobs import Job
 from easel.store import jobs
 
 WebhookURL = Annotated[
-    str | None, Header(alias="X-Webhook-URL", description="Where to POST the job when it ends.")
+    str | None,
+    Header(
+        alias="X-Webhook-URL",
+        description="Where to POST the job when it ends.",
+        json_schema_extra={"format": "uri"},
+    ),
 ]
 IdempotencyKey = Annotated[
     str | None,
@@ -47,6 +52,11 @@ def submit_to(model: Model) -> Callable[..., Awaitable[Job]]:
     ) -> Job:
         """Ask for a picture; the job tells how it goes."""
         asked = _parsed(await read_json(request))
+        key = key or older_key or None
+        if key and (
+            job := await jobs.earlier(house.database, caller.workspace_id, model.variant, asked, key, base)
+        ):
+            return job
         await _check_webhook(webhook_url, house)
         return await jobs.submit(
             house.database,
@@ -54,8 +64,11 @@ def submit_to(model: Model) -> Callable[..., Awaitable[Job]]:
             model.variant,
             await references.settled(asked, house, caller, base),
             base_url=base,
+            token_id=caller.token_id,
             webhook_url=webhook_url,
-            idempotency_key=key or older_key,
+            idempotency_key=key,
+            asked=asked,
+            limits=house.settings.limits,
         )
 
     return submit

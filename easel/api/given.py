@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
+from easel.api.rates import Rates
 from easel.errors import NotFound, Unauthorized
 from easel.settings import Settings
 from easel.store import tokens
@@ -20,6 +21,7 @@ class House:
     settings: Settings
     database: Database
     blobs: Blobs
+    rates: Rates
 
 
 def house(request: Request) -> House:
@@ -28,12 +30,13 @@ def house(request: Request) -> House:
     return found
 
 
-async def caller(request: Request) -> tokens.Caller:
-    """Whose token the request carries; asked before the body is looked at."""
+async def caller(request: Request, response: Response) -> tokens.Caller:
+    """Whose token the request carries, unless it asks too often; asked before the body is looked at."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() in ("bearer", "key"):
         found = await tokens.caller(house(request).database, token.strip())
         if found is not None:
+            response.headers.update(house(request).rates.take(found.token_id))
             return found
     raise Unauthorized
 

@@ -6,6 +6,7 @@ from fastapi import Query
 
 from easel.api.given import BaseURL, RowId, TheCaller, TheHouse
 from easel.api.pages import Cursor, Limit
+from easel.catalog import MODELS
 from easel.schema.jobs import Job, JobDetails, Status
 from easel.schema.pages import Page
 from easel.store import jobs
@@ -30,7 +31,7 @@ async def index(
         limit=limit,
         before=cursor,
         status=status,
-        variants=types.split(",") if types else None,
+        variants=list(MODELS.keys() & types.split(",")) if types else None,
     )
 
 
@@ -41,7 +42,7 @@ async def show(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL)
 
 async def cancel(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL) -> Job:
     """Cancel a job; one that has ended stays as it is."""
-    return await jobs.cancel(house.database, caller.workspace_id, job_id, base)
+    return await jobs.cancel(house.database, caller.workspace_id, job_id, base, limits=house.settings.limits)
 
 
 async def details(job_id: RowId, caller: TheCaller, house: TheHouse) -> JobDetails:

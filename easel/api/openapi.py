@@ -45,14 +45,26 @@ UPLOAD = {
                             "format": "binary",
                             "description": "At most 75 MB. JPEG, PNG, WebP, HEIC, AVIF.",
                         },
-                        "description": {"type": "string", "maxLength": 5000},
+                        "description": {"type": "string", "maxLength": 5000, "pattern": r"^[^\x00]*$"},
                     },
+                    "additionalProperties": {"type": "string"},
+                    "maxProperties": 9,
                 }
             }
         },
     }
 }
-EVENTS = {"responses": {"200": {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}}
+EVENT = {
+    "type": "object",
+    "description": "One event; its data is a Progress or, at the end, the Job as JSON.",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"enum": ["progress", "completed", "failed", "cancelled"]},
+        "data": {"type": "string"},
+    },
+}
+EVENTS = {"responses": {"200": {"content": {"text/event-stream": {"schema": EVENT}}}}}
 PICTURE = {"responses": {"200": {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}}
 
 

@@ -10,9 +10,12 @@ from pydantic import BeforeValidator
 def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
-        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise ValueError("write a time like 2026-02-13T02:20:58Z") from None
+    try:
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except OverflowError:  # so near the first or the last year that the hours do not matter
+        return time.replace(tzinfo=UTC)
 
 
 Limit = Annotated[int, Query(ge=1, le=1000)]

@@ -1,34 +1,46 @@
-"""Style references at submit: pictures in the body are kept as files, and what cannot be used is refused."""
+"""Style references at submit: all are kept as files of ours, and what cannot be used is refused."""
+
+import asyncio
 
 from easel import outbound
 from easel.api.given import House
 from easel.api.refusals import refused
-from easel.api.uploads import look_inside
+from easel.api.uploads import look, look_inside
 from easel.errors import NotFound, OutboundError, PictureError, Unprocessable
 from easel.ids import file_key, same_file_key
+from easel.pictures import Description
 from easel.schema.generation import GenerationRequest
 from easel.store.tokens import Caller
 
+FETCH_SECONDS = 20  # for all references of a request: clients wait for 30
+
 
 async def settled(request: GenerationRequest, house: House, caller: Caller, base: str) -> GenerationRequest:
-    """The same request, with a URL that can be used later for each of its references."""
-    references = [
-        reference.model_copy(update={"url": await _settled(reference.url, index, house, caller, base)})
-        for index, reference in enumerate(request.image_style_references)
-    ]
+    """The same request, with the URL of a file of ours for each of its references."""
+    try:
+        async with asyncio.timeout(FETCH_SECONDS):
+            references = [
+                reference.model_copy(
+                    update={"url": await _settled(reference.url, index, house, caller, base)}
+                )
+                for index, reference in enumerate(request.image_style_references)
+            ]
+    except TimeoutError:
+        text = f"The references took more than {FETCH_SECONDS} seconds: upload them with POST /assets"
+        raise refused(Unprocessable, text, "image_style_references") from None
     return request.model_copy(update={"image_style_references": references})
 
 
 async def _settled(url: str, index: int, house: House, caller: Caller, base: str) -> str:
     try:
         if url[:5].lower() == "data:":
-            return await _kept(url, house, caller, base)
+            return await _kept(*await look_inside(url), house, caller, base)
         if await _is_ours(url, house):
             return url
         if url.startswith(f"{base}/"):
             raise OutboundError(f"{url[:200]!r} is no file of this server: upload it with POST /assets")
-        await outbound.check(url, house.settings.allow_networks)
-        return url
+        data = await outbound.fetch(url, house.settings.allow_networks)
+        return await _kept(data, await look(data), house, caller, base)
     except (PictureError, OutboundError) as error:
         raise refused(Unprocessable, error.message, "image_style_references", index, "url") from error
 
@@ -42,8 +54,7 @@ async def _is_ours(url: str, house: House) -> bool:
         return False
 
 
-async def _kept(data_uri: str, house: House, caller: Caller, base: str) -> str:
-    data, seen = await look_inside(data_uri)
+async def _kept(data: bytes, seen: Description, house: House, caller: Caller, base: str) -> str:
     key = same_file_key(data, caller.workspace_id, seen.suffix)
     await house.blobs.put(key, data)
     return f"{base}/files/{key}"

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from easel.errors import BadRequest, HTTPError, Unauthorized, Unavailable, Unprocessable
+from easel.errors import BadRequest, HTTPError, TooManyRequests, Unauthorized, Unavailable, Unprocessable
 
 MOST_TOLD = 10  # things that are wrong with one request
 AWAY = {"08", "53", "57"}  # PostgreSQL's classes: no connection, no resources, stopped or starting
@@ -72,6 +72,12 @@ def _text(error: Any) -> str:
     return f"{name}: {error['msg']} (got {value})"
 
 
+def rate_limit(maximum: int, remaining: int, reset: int) -> dict[str, str]:
+    """The headers that tell a client how much it may still ask for; `reset` is in seconds."""
+    numbers = {"Limit": maximum, "Remaining": remaining, "Reset": reset}
+    return {f"RateLimit-{name}": str(number) for name, number in numbers.items()}
+
+
 async def tell_error(request: Request, error: Exception) -> JSONResponse:
     """Answer one of our own errors."""
     assert isinstance(error, HTTPError)
@@ -81,6 +87,8 @@ async def tell_error(request: Request, error: Exception) -> JSONResponse:
         body["details"] = error.details or [{"path": [], "message": error.message}]
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, TooManyRequests):
+        headers |= {"Retry-After": str(error.wait), **rate_limit(error.maximum, 0, error.wait)}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = "1"
     return JSONResponse(body, error.status, headers)

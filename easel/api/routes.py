@@ -3,11 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from easel.api import assets, events, files, generations, health, jobs, openapi
+from easel.api import assets, events, files, generations, health, jobs, openapi, usage, webhooks
 from easel.catalog import MODELS
+from easel.schema.accounts import Usage
 from easel.schema.assets import Asset
 from easel.schema.jobs import Job, JobDetails
 from easel.schema.pages import Page
+from easel.schema.webhooks import Delivery
 
 
 class Route(NamedTuple):
@@ -26,7 +28,7 @@ class Route(NamedTuple):
 PRIVATE = [
     *(
         Route("Image", "POST", f"/generate/image/krea/krea-2/{model.variant}",
-              generations.submit_to(model), Job, (400, 413, 422), openapi.generation(model))
+              generations.submit_to(model), Job, (400, 402, 413, 422), openapi.generation(model))
         for model in MODELS.values()
     ),
     Route("General", "GET",    "/jobs",              jobs.index,    Page[Job],      (400,)),
@@ -38,6 +40,10 @@ PRIVATE = [
     Route("Assets",  "GET",    "/assets",            assets.index,  Page[Asset],    (400,)),
     Route("Assets",  "GET",    "/assets/{id}",       assets.show,   Asset,          (404,)),
     Route("Assets",  "DELETE", "/assets/{id}",       assets.delete, assets.Deleted, (404,)),
+    Route("Account", "GET",    "/usage",             usage.show,    Usage,          (400,)),
+    Route("Webhooks", "GET",  "/webhooks/deliveries",             webhooks.index,  Page[Delivery], (400,)),
+    Route("Webhooks", "GET",  "/webhooks/deliveries/{id}",        webhooks.show,   Delivery,       (404,)),
+    Route("Webhooks", "POST", "/webhooks/deliveries/{id}/resend", webhooks.resend, Delivery,       (404,)),
 ]
 
 PUBLIC = [

@@ -10,12 +10,23 @@ from typing import Annotated
 
 import typer
 
+from easel.cli.account import account
 from easel.cli.doctor import doctor
 from easel.cli.generate import generate
 from easel.cli.output import say
 from easel.cli.settings import settings_with
 from easel.cli.token import token
-from easel.errors import BadRequest, EaselError, Unauthorized, Unavailable, Unprocessable, Unreachable
+from easel.cli.webhooks import webhooks
+from easel.errors import (
+    BadRequest,
+    EaselError,
+    PaymentRequired,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+    Unprocessable,
+    Unreachable,
+)
 
 USAGE, UNREACHED = 2, 3
 
@@ -29,7 +40,9 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(doctor)
+app.add_typer(account, name="account")
 app.add_typer(token, name="token")
+app.add_typer(webhooks, name="webhooks")
 
 
 def main() -> None:
@@ -50,7 +63,7 @@ def main() -> None:
 def exit_code(error: EaselError) -> int:
     """What `error` means to a script."""
     match error:
-        case BadRequest() | Unprocessable():
+        case BadRequest() | Unprocessable() | PaymentRequired() | TooManyRequests():
             return USAGE
         case Unreachable() | Unavailable() | Unauthorized():
             return UNREACHED

@@ -1,30 +1,34 @@
 """`easel token`: who may use this server."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from dataclasses import astuple
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.table import Table
 
-from easel.cli.output import results, say
-from easel.cli.settings import settings_with
-
-if TYPE_CHECKING:
-    from easel.store.database import Database
-
-Answer = TypeVar("Answer")
+from easel.cli.output import results, say, show
+from easel.cli.store import with_database, with_workspace
 
 token = typer.Typer(help="Make, list and revoke the tokens that open the API.", no_args_is_help=True)
 
 
 @token.command()
-def create(name: Annotated[str, typer.Argument(help="Who or what it is for.")]) -> None:
+def create(
+    name: Annotated[str, typer.Argument(help="Who or what it is for.")],
+    workspace: Annotated[
+        str | None, typer.Option(help="Whose pictures it opens.", show_default="the first")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36500, help="How long it is valid.", show_default="for ever")
+    ] = None,
+) -> None:
     """Make a token and print it: it cannot be read again."""
     from easel.store import tokens
 
-    results.print(_with_database(lambda database: tokens.create(database, name)), markup=False)
+    expires_at = datetime.now(UTC) + timedelta(days) if days else None
+    made = with_workspace(workspace, lambda database, its: tokens.create(database, its, name, expires_at))
+    results.print(made, markup=False)
 
 
 @token.command("list")
@@ -32,11 +36,8 @@ def list_() -> None:
     """Show all tokens, without their secrets."""
     from easel.store import tokens
 
-    table = Table("id", "name", "made", "revoked", box=None)
-    for info in _with_database(tokens.listing):
-        revoked = f"{info.revoked_at:%Y-%m-%d %H:%M}" if info.revoked_at else ""
-        table.add_row(str(info.id), info.name, f"{info.created_at:%Y-%m-%d %H:%M}", revoked)
-    results.print(table)
+    columns = ["id", "workspace", "name", "made", "last used", "expires", "revoked"]
+    show(columns, [astuple(info) for info in with_database(tokens.listing)])
 
 
 @token.command()
@@ -46,15 +47,5 @@ def revoke(
     """End a token, at once."""
     from easel.store import tokens
 
-    _with_database(lambda database: tokens.revoke(database, token_id))
+    with_database(lambda database: tokens.revoke(database, token_id))
     say(f"Revoked {token_id}.")
-
-
-def _with_database(use: "Callable[[Database], Awaitable[Answer]]") -> Answer:
-    from easel.store.opening import open_database
-
-    async def run() -> Answer:
-        async with open_database(settings_with()) as database:
-            return await use(database)
-
-    return asyncio.run(run())

@@ -23,18 +23,18 @@ RETRY_AFTER = [
 
 async def deliver(entry: Entry, database: Database, allow_networks: Sequence[str]) -> None:
     """Send the delivery once, and settle whether it comes back."""
-    delivery = await webhooks.get(database, entry.row)
-    error, final = await send(delivery, allow_networks)
-    done = error is None or final or delivery.attempts >= len(RETRY_AFTER)
-    again_in = None if done else RETRY_AFTER[delivery.attempts]
+    message = await webhooks.message(database, entry.row)
+    error, final = await send(message, allow_networks)
+    done = error is None or final or message.attempts >= len(RETRY_AFTER)
+    again_in = None if done else RETRY_AFTER[message.attempts]
     await webhooks.settle(database, entry, error, again_in)
 
 
-async def send(delivery: webhooks.Delivery, allow_networks: Sequence[str]) -> tuple[str | None, bool]:
+async def send(message: webhooks.Message, allow_networks: Sequence[str]) -> tuple[str | None, bool]:
     """What went wrong, if anything, and whether the receiver wants no more."""
-    headers = signed_headers(delivery.secrets, str(delivery.id), delivery.body)
+    headers = signed_headers(message.secrets, str(message.id), message.body)
     try:
-        status = await outbound.post(delivery.url, delivery.body.encode(), headers, allow_networks)
+        status = await outbound.post(message.url, message.body.encode(), headers, allow_networks)
     except OutboundError as error:
         return error.message, False
     if 200 <= status < 300:

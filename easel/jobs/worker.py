@@ -88,9 +88,16 @@ class Worker:
             await jobs.discard(self._database, entry)
         except JobError as error:
             log.warning("Job failed", job=str(claim.id), code=error.code, error=error.message)
-            await jobs.fail(self._database, claim, entry, code=error.code, message=error.message)
+            await jobs.fail(
+                self._database,
+                claim,
+                entry,
+                code=error.code,
+                message=error.message,
+                limits=self._settings.limits,
+            )
         else:
-            await jobs.complete(self._database, claim, entry, **vars(picture))
+            await jobs.complete(self._database, claim, entry, **vars(picture), limits=self._settings.limits)
 
     async def _painted(self, claim: Claim) -> Picture:
         if self._painter is None:

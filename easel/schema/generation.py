@@ -23,6 +23,9 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Fields of the contract that this version does not serve, with the values that ask for nothing."""
 
+SAYS_SOMETHING = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
+"""What `_prompt` lets pass, as the document tells it."""
+
 
 def _text(value: Any) -> Any:
     if isinstance(value, str) and "\x00" in value:
@@ -56,7 +59,9 @@ class GenerationRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    prompt: Annotated[str, Strict(), BeforeValidator(_prompt)] = Field(min_length=1, max_length=5000)
+    prompt: Annotated[str, Strict(), BeforeValidator(_prompt)] = Field(
+        min_length=1, max_length=5000, json_schema_extra={"pattern": SAYS_SOMETHING}
+    )
     """What to paint."""
     aspect_ratio: AspectRatio = Field("1:1", validation_alias=AliasChoices("aspect_ratio", "aspectRatio"))
     """Width to height."""

@@ -18,7 +18,7 @@ Status = Literal[
     "failed",
     "cancelled",
 ]
-"""Every status of the contract; this server uses queued, processing and the three terminal ones."""
+"""Every status of the contract; this server uses backlogged, queued, processing and the terminal ones."""
 TERMINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import httpx
 
-from easel.errors import Unavailable, Unreachable
+from easel.errors import TooManyRequests, Unavailable, Unreachable
 from easel.schema.assets import Asset
 from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status
 from easel.schema.pages import Page
@@ -129,7 +129,7 @@ class Jobs:
                     return
             try:
                 job, patience = self.get(job_id), calls.PATIENCE
-            except (Unreachable, Unavailable):
+            except (Unreachable, Unavailable, TooManyRequests):
                 patience -= 1
                 if not patience:
                     raise

@@ -15,6 +15,8 @@ from easel.store.bell import Bell
 
 MIGRATIONS = 5_283_001  # the advisory lock that lets one process migrate at a time
 
+LET_GO = "5s"  # what a process holds that was stopped in the middle of a transaction
+
 AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 """What is raised while the database cannot be reached."""
 
@@ -25,7 +27,10 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url.replace("postgres://", "postgresql://", 1)
         self._engine = create_async_engine(
-            self.url.replace("postgresql://", "postgresql+asyncpg://", 1), pool_size=10, max_overflow=10
+            self.url.replace("postgresql://", "postgresql+asyncpg://", 1),
+            pool_size=10,
+            max_overflow=10,
+            connect_args={"server_settings": {"idle_in_transaction_session_timeout": LET_GO}},
         )
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self.bell = Bell(self.url)
@@ -52,6 +57,8 @@ class Database:
         await self._reach()
         async with self._engine.connect() as connection:
             await connection.execute(text(f"SELECT pg_advisory_lock({MIGRATIONS})"))
+            # Alembic is still to be imported, which may take longer than transactions may idle.
+            await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             await connection.run_sync(_upgrade)
             await connection.commit()
             await _install_queue(await driver_connection(connection))

@@ -1,5 +1,6 @@
 """Jobs: submitted, claimed, ended; each change of state is one statement, guarded by the state it leaves."""
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +15,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from easel.catalog import MODELS
 from easel.errors import Cancelled, NotFound, Unprocessable
 from easel.ids import new_id
-from easel.pricing import price
+from easel.pricing import price, usd
 from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import TERMINAL, Failure, Job, JobDetails, Progress, Result, Status
 from easel.schema.pages import Page
 from easel.schema.times import written
-from easel.store import events, queue, tables
+from easel.settings import Limits
+from easel.store import backlog, events, ledger, queue, tables, workspaces
 from easel.store.database import Database
 from easel.store.queue import Entry
+
+UNLIMITED = Limits()
 
 TOLD = (  # the columns that a Job is made of
     tables.Job.id,
@@ -55,13 +59,26 @@ async def submit(
     request: GenerationRequest,
     *,
     base_url: str,
+    token_id: UUID | None = None,
     webhook_url: str | None = None,
     idempotency_key: str | None = None,
+    asked: GenerationRequest | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Job:
-    """Accept a job: its row and its queue entry commit together, or not at all."""
+    """Accept a job: its row and its queue entry commit together, or not at all.
+
+    It waits in the backlog if the workspace has as many under way as it may. PaymentRequired when the balance
+    does not cover it, TooManyRequests when the backlog is full. `asked` is the request as it came, by which
+    its idempotency key knows it, if it was changed since.
+    """
+    asked = asked or request
     row = {
         "id": new_id(),
         "workspace_id": workspace_id,
+        "token_id": token_id,
+        "status": "queued" if limits.concurrency is None else "backlogged",
+        "turn": backlog.next_turn(workspace_id),
+        "created_at": func.clock_timestamp(),  # not before the workspace was held
         "variant": variant,
         "request": request.model_dump(mode="json"),
         "seed": request.seed if request.seed is not None else secrets.randbelow(2**32),
@@ -69,28 +86,54 @@ async def submit(
         "base_url": base_url,
         "webhook_url": webhook_url,
         "idempotency_key": idempotency_key,
+        "asked_hash": _hash(variant, asked) if idempotency_key else None,
     }
     async with database.begin() as connection:
+        if limits != UNLIMITED:
+            await workspaces.hold(connection, workspace_id)
         added = await connection.execute(
-            upsert(tables.Job).values(row).on_conflict_do_nothing().returning(*TOLD)
+            upsert(tables.Job).values(row).on_conflict_do_nothing().returning(*TOLD, tables.Job.turn)
         )
         if (told := added.one_or_none()) is not None:
-            await queue.add(connection, queue.GENERATE, told.id)
-            return _job(told, base_url)
-        return await _same_job(connection, row, base_url)
+            if limits.prepaid:
+                await ledger.check_cover(connection, workspace_id)
+            if told.status == "queued":
+                await queue.add(connection, queue.GENERATE, told.id, told.turn)
+                return _job(told, base_url)
+            await backlog.promote(connection, workspace_id, limits)
+            await backlog.check_size(connection, workspace_id, limits)
+            return _job(await _row(connection, TOLD, workspace_id, told.id), base_url)
+    assert idempotency_key
+    made = await earlier(database, workspace_id, variant, asked, idempotency_key, base_url)
+    assert made
+    return made
 
 
-async def _same_job(connection: AsyncConnection, row: dict[str, Any], base_url: str) -> Job:
-    query = select(*TOLD, tables.Job.variant, tables.Job.request).where(
-        tables.Job.workspace_id == row["workspace_id"],
-        tables.Job.idempotency_key == row["idempotency_key"],
+async def earlier(
+    database: Database,
+    workspace_id: UUID,
+    variant: str,
+    asked: GenerationRequest,
+    idempotency_key: str,
+    base_url: str,
+) -> Job | None:
+    """The job that was made with this key before; Unprocessable if it was asked for otherwise."""
+    query = select(*TOLD, tables.Job.asked_hash).where(
+        tables.Job.workspace_id == workspace_id, tables.Job.idempotency_key == idempotency_key
     )
-    found = (await connection.execute(query)).one()
-    if (found.variant, found.request) != (row["variant"], row["request"]):
+    async with database.read() as connection:
+        found = (await connection.execute(query)).one_or_none()
+    if found is None:
+        return None
+    if found.asked_hash != _hash(variant, asked):
         raise Unprocessable(
-            f"Idempotency-Key {row['idempotency_key']!r} was used for another request: use a new key"
+            f"Idempotency-Key {idempotency_key!r} was used for another request: use a new key"
         )
     return _job(found, base_url)
+
+
+def _hash(variant: str, asked: GenerationRequest) -> bytes:
+    return hashlib.sha256(f"{variant} {asked.model_dump_json()}".encode()).digest()
 
 
 async def get(database: Database, workspace_id: UUID, job_id: UUID, base_url: str) -> Job:
@@ -110,7 +153,7 @@ async def details(database: Database, workspace_id: UUID, job_id: UUID) -> JobDe
         prompt=row.request["prompt"],
         expanded_prompt=row.expanded_prompt,
         seed=row.seed,
-        cost=f"{row.cost.normalize():f}",
+        cost=usd(row.cost),
         charged=row.status == "completed",
         engine=row.engine,
         checkpoint=row.checkpoint,
@@ -146,10 +189,10 @@ async def page(
 
 
 async def claim(database: Database, job_id: UUID) -> Claim | None:
-    """Begin, or begin again, a job that has not ended: whoever held it before can no longer finish it."""
+    """Begin a queued job, or begin again: whoever held it before can no longer finish it."""
     statement = (
         update(tables.Job)
-        .where(tables.Job.id == job_id, tables.Job.status.not_in(TERMINAL))
+        .where(tables.Job.id == job_id, tables.Job.status.in_(("queued", "processing")))
         .values(
             status="processing",
             lease=new_id(),
@@ -193,12 +236,14 @@ async def complete(
     engine: str,
     checkpoint: str,
     details: dict[str, Any],
+    limits: Limits = UNLIMITED,
 ) -> bool:
     """End a job with its picture, and charge it; False when it is no longer ours."""
     return await _finish(
         database,
         claim,
         entry,
+        limits,
         status="completed",
         file_key=file_key,
         expanded_prompt=expanded_prompt,
@@ -208,22 +253,26 @@ async def complete(
     )
 
 
-async def fail(database: Database, claim: Claim, entry: Entry, *, code: str, message: str) -> bool:
+async def fail(
+    database: Database, claim: Claim, entry: Entry, *, code: str, message: str, limits: Limits = UNLIMITED
+) -> bool:
     """End a job with the reason why there is no picture; False when it is no longer ours."""
+    message = message.replace("\x00", "")
     return await _finish(
-        database, claim, entry, status="failed", error_code=code, error_message=message.replace("\x00", "")
+        database, claim, entry, limits, status="failed", error_code=code, error_message=message
     )
 
 
-async def _finish(database: Database, claim: Claim, entry: Entry, **values: Any) -> bool:
+async def _finish(database: Database, claim: Claim, entry: Entry, limits: Limits, **values: Any) -> bool:
     async with database.begin() as connection:
+        await workspaces.hold(connection, claim.workspace_id)
         row = await _end(connection, update(tables.Job).where(*_held(claim)), values)
         if row is None:
             return False
         if row.status == "completed":
-            charge = {"job_id": row.id, "workspace_id": row.workspace_id, "amount": row.cost}
-            await connection.execute(insert(tables.Charge).values(charge))
+            await ledger.charge(connection, row.workspace_id, row.id, row.cost)
         await queue.remove(connection, entry)
+        await backlog.promote(connection, claim.workspace_id, limits)
         return True
 
 
@@ -235,15 +284,19 @@ async def discard(database: Database, entry: Entry) -> None:
             await queue.remove(connection, entry)
 
 
-async def cancel(database: Database, workspace_id: UUID, job_id: UUID, base_url: str) -> Job:
+async def cancel(
+    database: Database, workspace_id: UUID, job_id: UUID, base_url: str, *, limits: Limits = UNLIMITED
+) -> Job:
     """End a job before it is done; one that has ended already stays as it is. NotFound if there is none.
 
     Its queue entry stays: a worker that comes to it finds nothing to do, one at work stops at its next step.
     """
     mine = (tables.Job.workspace_id == workspace_id, tables.Job.id == job_id)
     async with database.begin() as connection:
+        await workspaces.hold(connection, workspace_id)
         open_job = update(tables.Job).where(*mine, tables.Job.status.not_in(TERMINAL))
         row = await _end(connection, open_job, {"status": "cancelled"})
+        await backlog.promote(connection, workspace_id, limits)
         return _job(row or await _row(connection, TOLD, workspace_id, job_id), base_url)
 
 

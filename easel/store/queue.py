@@ -22,6 +22,9 @@ from easel.store.database import Database, driver_connection
 GENERATE = "generate"
 DELIVER = "deliver"
 LEASE = timedelta(seconds=3)
+FIRST_TURN = text(
+    f"(SELECT -max(priority) FROM pgqueuer WHERE entrypoint = '{GENERATE}' AND status = 'queued')"
+)
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,14 @@ class Entry:
     row: UUID
 
 
-async def add(connection: AsyncConnection, entrypoint: str, row: UUID) -> None:
-    """Queue work on `row`; it is seen when the transaction of `connection` commits."""
-    await (await _queries(connection)).enqueue(entrypoint, row.bytes)
+async def add(connection: AsyncConnection, entrypoint: str, row: UUID, turn: int = 0) -> None:
+    """Queue work on `row`; it is seen when the transaction of `connection` commits, lower turns first."""
+    await (await _queries(connection)).enqueue(entrypoint, row.bytes, -turn)
     await ring(connection, entrypoint)
 
 
 async def take(database: Database, entrypoint: str, worker: UUID, most: int) -> list[Entry]:
-    """Take the oldest entries that nobody holds, or whose holder has not been heard of for a lease."""
+    """Take the first entries that nobody holds, or whose holder has not been heard of for a lease."""
     async with database.read() as connection:
         taken = await (await _queries(connection)).dequeue(
             batch_size=most,
@@ -69,6 +72,18 @@ async def put_off(connection: AsyncConnection, entry: Entry, delay: timedelta) -
         " WHERE id = :id"
     )
     await connection.execute(statement, {"id": entry.id, "delay": delay})
+
+
+async def hurry(connection: AsyncConnection, entrypoint: str, row: UUID) -> None:
+    """Have `row` worked on now: its entry comes forward, or a new one is queued."""
+    statement = text(
+        "UPDATE pgqueuer SET execute_after = now() WHERE entrypoint = :entrypoint AND payload = :payload"
+    )
+    hurried = await connection.execute(statement, {"entrypoint": entrypoint, "payload": row.bytes})
+    if hurried.rowcount:
+        await ring(connection, entrypoint)
+    else:
+        await add(connection, entrypoint, row)
 
 
 async def depth(database: Database) -> list[tuple[str, str, int]]:

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Index,
     Numeric,
     Text,
-    false,
     func,
     text,
 )
@@ -46,9 +45,22 @@ class Workspace(Base):
     __tablename__ = "workspaces"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(unique=True)
     webhook_secrets: Mapped[list[str]]  # each signs; two during a rotation
+    balance: Mapped[Decimal] = mapped_column(Numeric(18, 6), server_default="0")  # top-ups - charges
     created_at: Mapped[datetime] = _now()
+
+
+class Member(Base):
+    """A person in a workspace."""
+
+    __tablename__ = "members"
+    __table_args__ = (CheckConstraint("role IN ('owner', 'admin', 'member')", name="members_role"),)
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)  # or an e-mail address
+    role: Mapped[str]
+    added_at: Mapped[datetime] = _now()
 
 
 class Token(Base):
@@ -61,6 +73,8 @@ class Token(Base):
     name: Mapped[str]
     secret_hash: Mapped[bytes]
     created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]  # to the minute
     revoked_at: Mapped[datetime | None]
 
 
@@ -87,7 +101,8 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(
-            "status IN ('queued', 'processing', 'completed', 'failed', 'cancelled')", name="jobs_status"
+            "status IN ('backlogged', 'queued', 'processing', 'completed', 'failed', 'cancelled')",
+            name="jobs_status",
         ),
         CheckConstraint(
             "(completed_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))",
@@ -96,6 +111,14 @@ class Job(Base):
         CheckConstraint("(file_key IS NOT NULL) = (status = 'completed')", name="jobs_file_key"),
         CheckConstraint("(error_code IS NOT NULL) = (status = 'failed')", name="jobs_error"),
         Index("jobs_newest", "workspace_id", "created_at"),
+        Index(
+            "jobs_open",
+            "workspace_id",
+            "status",
+            "created_at",
+            postgresql_where=text("completed_at IS NULL"),
+        ),
+        Index("jobs_turns", "workspace_id", "turn", postgresql_where=text("status = 'queued'")),
         Index(
             "jobs_idempotency",
             "workspace_id",
@@ -107,7 +130,9 @@ class Job(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     workspace_id: Mapped[UUID] = _workspace()
+    token_id: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id"))  # that asked for it
     status: Mapped[str] = mapped_column(server_default="queued")
+    turn: Mapped[int] = mapped_column(server_default="0")  # in the queue that all workspaces share
     variant: Mapped[str]
     request: Mapped[dict[str, Any]]
     seed: Mapped[int] = mapped_column(BigInteger)
@@ -115,6 +140,7 @@ class Job(Base):
     base_url: Mapped[str]  # of the file URLs in its webhook
     webhook_url: Mapped[str | None]
     idempotency_key: Mapped[str | None]
+    asked_hash: Mapped[bytes | None]  # of the request that came with the key
     lease: Mapped[UUID | None]  # of the worker that may finish the job; a new one at each claim
     claims: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[datetime] = _now()
@@ -146,6 +172,7 @@ class Charge(Base):
     """The ledger: one row for each finished picture."""
 
     __tablename__ = "ledger"
+    __table_args__ = (Index("ledger_by_time", "workspace_id", "charged_at"),)
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     workspace_id: Mapped[UUID] = _workspace()
@@ -153,10 +180,29 @@ class Charge(Base):
     charged_at: Mapped[datetime] = _now()
 
 
+class TopUp(Base):
+    """Money that was paid in."""
+
+    __tablename__ = "top_ups"
+    __table_args__ = (CheckConstraint("amount > 0", name="top_ups_amount"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[UUID] = _workspace()
+    amount: Mapped[Decimal] = mapped_column(Numeric(18, 6))  # USD
+    paid_at: Mapped[datetime] = _now()
+
+
 class Delivery(Base):
     """A webhook on its way; its id is the message's, however often it is sent."""
 
     __tablename__ = "deliveries"
+    __table_args__ = (
+        CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="deliveries_state"),
+        CheckConstraint(
+            "(next_attempt_at IS NOT NULL) = (state = 'pending')", name="deliveries_next_attempt_at"
+        ),
+        Index("deliveries_newest", "workspace_id", "created_at"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     workspace_id: Mapped[UUID] = _workspace()
@@ -164,9 +210,10 @@ class Delivery(Base):
     url: Mapped[str]
     body: Mapped[str]
     attempts: Mapped[int] = mapped_column(server_default="0")
-    delivered: Mapped[bool] = mapped_column(server_default=false())
+    state: Mapped[str] = mapped_column(server_default="pending")
     error: Mapped[str | None]  # of the last attempt
     created_at: Mapped[datetime] = _now()
+    next_attempt_at: Mapped[datetime | None] = _now()
 
 
 class Worker(Base):

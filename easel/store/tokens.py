@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, text, update
 
 from easel.errors import NotFound
 from easel.ids import new_id, new_secret, secret_hash
-from easel.store import workspaces
 from easel.store.database import Database
-from easel.store.tables import Token
+from easel.store.tables import Token, Workspace
+
+USE_IS_STALE = or_(
+    Token.last_used_at.is_(None), Token.last_used_at < func.now() - text("interval '1 minute'")
+)
 
 
 @dataclass(frozen=True)
@@ -28,44 +31,70 @@ class TokenInfo:
     """What may be shown of a token after it was made."""
 
     id: UUID
+    workspace: str
     name: str
     created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
     revoked_at: datetime | None
 
 
-async def create(database: Database, name: str) -> str:
+async def create(
+    database: Database, workspace_id: UUID, name: str, expires_at: datetime | None = None
+) -> str:
     """Make a token; the answer, `<id>:<secret>`, is the only time it can be read."""
     token_id, secret = new_id(), new_secret()
-    workspace_id = await workspaces.default(database)
+    row = {
+        "id": token_id,
+        "workspace_id": workspace_id,
+        "name": name,
+        "secret_hash": secret_hash(secret),
+        "expires_at": expires_at,
+    }
     async with database.begin() as connection:
-        await connection.execute(
-            insert(Token).values(
-                id=token_id, workspace_id=workspace_id, name=name, secret_hash=secret_hash(secret)
-            )
-        )
+        await connection.execute(insert(Token).values(row))
     return f"{token_id}:{secret}"
 
 
 async def caller(database: Database, raw: str) -> Caller | None:
-    """Whose token `raw` is, if it is one and not revoked."""
+    """Whose token `raw` is, if it is one, not revoked and not expired; its use is noted once a minute."""
     identifier, _, secret = raw.partition(":")
     try:
         token_id = UUID(identifier)
     except ValueError:
         return None
-    query = select(Token.workspace_id, Token.name, Token.secret_hash).where(
-        Token.id == token_id, Token.revoked_at.is_(None)
+    query = select(
+        Token.workspace_id, Token.name, Token.secret_hash, USE_IS_STALE.label("use_is_stale")
+    ).where(
+        Token.id == token_id,
+        Token.revoked_at.is_(None),
+        or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
     )
     async with database.read() as connection:
         row = (await connection.execute(query)).one_or_none()
-    if row is None or not hmac.compare_digest(row.secret_hash, secret_hash(secret)):
-        return None
+        if row is None or not hmac.compare_digest(row.secret_hash, secret_hash(secret)):
+            return None
+        if row.use_is_stale:
+            used = update(Token).where(Token.id == token_id, USE_IS_STALE)
+            await connection.execute(used.values(last_used_at=func.now()))
     return Caller(row.workspace_id, token_id, row.name)
 
 
 async def listing(database: Database) -> list[TokenInfo]:
-    """All tokens, oldest first, revoked ones too."""
-    query = select(Token.id, Token.name, Token.created_at, Token.revoked_at).order_by(Token.created_at)
+    """All tokens of all workspaces, oldest first, revoked ones too."""
+    query = (
+        select(
+            Token.id,
+            Workspace.name,
+            Token.name,
+            Token.created_at,
+            Token.last_used_at,
+            Token.expires_at,
+            Token.revoked_at,
+        )
+        .join(Workspace, Workspace.id == Token.workspace_id)
+        .order_by(Token.created_at)
+    )
     async with database.read() as connection:
         return [TokenInfo(*row) for row in await connection.execute(query)]
 

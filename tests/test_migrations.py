@@ -1,0 +1,80 @@
+"""Databases of older versions. Alone: python -m pytest tests/test_migrations.py"""
+
+import asyncio
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import alembic.command
+import alembic.config
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from conftest import opened
+from sqlalchemy import Connection, text
+
+from easel.store import database as store
+from easel.store import jobs, ledger, members, queue, workspaces
+from easel.store.database import Database
+from easel.store.queue import Entry
+from easel.store.tables import Base
+
+WORKSPACE, DONE, QUEUED = UUID(int=1), UUID(int=2), UUID(int=3)
+OLDER = f"""
+INSERT INTO workspaces (id, name, webhook_secrets) VALUES ('{WORKSPACE}', 'default', '{{}}');
+INSERT INTO jobs (id, workspace_id, status, variant, request, seed, cost, base_url, completed_at, file_key)
+VALUES ('{DONE}', '{WORKSPACE}', 'completed', 'medium', '{{"prompt": "a fox"}}', 1, 0.03, '', now(), 'f.png'),
+       ('{QUEUED}', '{WORKSPACE}', 'queued', 'medium', '{{"prompt": "a fox"}}', 1, 0.03, '', NULL, NULL);
+INSERT INTO ledger (job_id, workspace_id, amount) VALUES ('{DONE}', '{WORKSPACE}', 0.03);
+"""
+
+
+def test_the_migrations_make_the_tables_that_the_code_names(database_url: str) -> None:
+    def differences(connection: Connection) -> list[object]:
+        ours = {"include_name": lambda name, kind, _: kind != "table" or name in Base.metadata.tables}
+        return compare_metadata(MigrationContext.configure(connection, opts=ours), Base.metadata)
+
+    async def story() -> None:
+        async with opened(database_url) as database, database.begin() as connection:
+            assert await connection.run_sync(differences) == []
+
+    asyncio.run(story())
+
+
+def test_an_older_database_keeps_its_jobs_and_what_was_charged(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(database: Database) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "_upgrade", lambda connection: upgrade(connection, "0001"))
+            await database.migrate()
+        async with database.begin() as connection:
+            for statement in filter(str.strip, OLDER.split(";")):
+                await connection.exec_driver_sql(statement)
+            await queue.add(connection, queue.GENERATE, QUEUED)
+        await database.migrate()
+
+        [owner] = await members.listing(database, WORKSPACE)
+        assert owner.role == "owner"
+        assert await workspaces.default(database) == WORKSPACE
+        assert await ledger.balance(database, WORKSPACE) == ledger.Balance(Decimal("-0.03"), Decimal("0.03"))
+        [entry] = await queue.take(database, queue.GENERATE, uuid4(), 1)
+        claim = await jobs.claim(database, entry.row)
+        assert claim is not None
+        assert claim.id == QUEUED
+        assert await jobs.fail(database, claim, Entry(entry.id, QUEUED), code="timeout", message="")
+
+    async def in_an_empty_database() -> None:
+        name = f"older_{uuid4().hex}"
+        async with opened(postgres) as server, server.read() as connection:
+            await connection.execute(text(f"CREATE DATABASE {name}"))
+        async with opened(postgres.replace("/postgres?", f"/{name}?")) as database:
+            await story(database)
+
+    asyncio.run(in_an_empty_database())
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", "easel.store:migrations")
+    config.attributes["connection"] = connection
+    alembic.command.upgrade(config, revision)
