@@ -154,7 +154,7 @@ def reader():
 
 def read(reader: LookReader, sheet: Image.Image) -> Look:
     x = to_tensor(sheet)
-    return reader.read(x, of_sheets(x, reader.bank))
+    return reader.read(x, of_sheets(x))
 
 
 @pytest.mark.parametrize(

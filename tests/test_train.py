@@ -111,10 +111,7 @@ def test_a_style_is_read_alike_wherever_its_marks_lie():
     reader, sheet = tiny_vae().style, torch.rand(1, 3, 512, 256)
     moved = torch.cat([half.roll((16, 32), (2, 3)) for half in sheet.chunk(2, 2)], 2)
     other = torch.rand(1, 3, 512, 256) ** 3
-    near, far = (
-        (reader(of_sheets(sheet, reader.bank)) - reader(of_sheets(x, reader.bank))).norm()
-        for x in (moved, other)
-    )
+    near, far = ((reader(of_sheets(sheet)) - reader(of_sheets(x))).norm() for x in (moved, other))
     assert near < 0.3 * far
 
 
@@ -165,12 +162,9 @@ def test_what_is_known_of_looks_is_what_a_right_guess_says():
 
 
 def test_everything_of_the_reader_of_looks_learns():
-    reader, known = (
-        LookReader(widths=(8, 8, 8), hidden=32),
-        truth([10**7 + i for i in range(24)]),
-    )
+    reader, known = LookReader(widths=(8, 8, 8), hidden=32), truth([10**7 + i for i in range(24)])
     sheets = torch.rand(24, 3, 128, 64)
-    guess = reader(sheets, of_sheets(sheets, reader.bank))
+    guess = reader(sheets, of_sheets(sheets))
     sum(losses(guess, known).values()).backward()
     still = [name for name, p in reader.named_parameters() if p.grad is None or not p.grad.any()]
     assert still == []

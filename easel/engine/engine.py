@@ -57,7 +57,7 @@ class Heard(NamedTuple):
     text: Tensor
     pull: References | None
     push: References | None
-    sketch: Tensor  # (1, 3, H, W)
+    drawn: Tensor  # (1, 3, H, W): the sketch with marks laid on it
     palettes: list[tuple[Palette, float]]
     style: Tensor  # the decoder's code
 
@@ -89,7 +89,7 @@ class Engine:
         """What the decoder makes the picture of: latents (1, C, height / TOKEN, width / TOKEN), and the
         sketch with marks laid on it (1, 3, height, width)."""
         heard = self._read(conditioning)
-        return self._sample(conditioning, heard, lambda step: None), self._lay(conditioning, heard)
+        return self._sample(conditioning, heard, lambda step: None), heard.drawn
 
     def _read(self, conditioning: Conditioning) -> Heard:
         transformer, vae = self.model.transformers[conditioning.weights], self.model.vae
@@ -105,7 +105,7 @@ class Engine:
             text=fuse_text(transformer, tapped.to(transformer.img_in.weight.dtype)),
             pull=self._references(transformer, pull),
             push=self._references(transformer, push),
-            sketch=latents.to_tensor(conditioning.sketch),
+            drawn=self._lay(conditioning),
             palettes=[(palette_of(sheet.chunk(2, 2)[0][0]), s) for sheet, _, s in conditioning.references],
             style=sum(codes, torch.zeros(1, vae.config.style_channels)),
         )
@@ -125,7 +125,7 @@ class Engine:
             flow.timesteps(steps, flow.shift_of(rows * columns)),
             heard.text,
             grid(rows, columns),
-            sketch=latents.pack(vae.encode(heard.sketch), 1),
+            sketch=latents.pack(vae.encode(heard.drawn), 1),
             references=heard.pull,
             away=heard.push,
             on_step=report,
@@ -142,11 +142,11 @@ class Engine:
         encoded = [self.model.vae.encode(sheet).to(transformer.img_in.weight.dtype) for sheet, _ in felt]
         return read_references(transformer, encoded, torch.tensor([[strength for _, strength in felt]]))
 
-    def _lay(self, conditioning: Conditioning, heard: Heard) -> Tensor:
+    def _lay(self, conditioning: Conditioning) -> Tensor:
         """The sketch (1, 3, H, W) in its looks."""
-        cover = latents.to_tensor(conditioning.cover)[0, 0]
+        sketch, cover = (latents.to_tensor(x)[0] for x in (conditioning.sketch, conditioning.cover))
         unit = (conditioning.height * conditioning.width) ** 0.5 / UNIT
-        return laid(heard.sketch[0], cover, conditioning.looks, unit, conditioning.seed)[None]
+        return laid(sketch, cover[0], conditioning.looks, unit, conditioning.seed)[None]
 
     def _decode(self, conditioning: Conditioning, heard: Heard, z: Tensor) -> Tensor:
         """The picture (1, 3, H, W) of latents `z`."""
@@ -154,5 +154,5 @@ class Engine:
         noise = decoder_noise(1, conditioning.height, conditioning.width, generator)
         fast = self.model.transformers[conditioning.weights].img_in.weight.dtype == torch.bfloat16
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-            x = self.model.vae.decode(z, self._lay(conditioning, heard), heard.style, noise)
+            x = self.model.vae.decode(z, heard.drawn, heard.style, noise)
         return harmonised(x[0].clamp(0, 1), heard.palettes)[None]

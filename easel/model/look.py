@@ -71,8 +71,7 @@ def hls(hue: float, light: float, saturation: float) -> Tensor:
 
 
 def sample_look(rng: random.Random, hand: str, technique: str, palette: str) -> Look:
-    """A look at random with this hand, technique and palette; a palette that is not of
-    PALETTES leaves colours be."""
+    """A look at random with these; a palette that is not of PALETTES leaves colours be."""
     own = ((rng.uniform(0, 360),) * 3, 0.5, (0.1, 0.5, 0.95), 0.0)
     hues, saturation, lights, amount = PALETTES.get(palette, own)
     turn, saturation = rng.gauss(0, 10), saturation * rng.uniform(0.8, 1.15)

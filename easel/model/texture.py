@@ -41,17 +41,18 @@ def above(x: Tensor) -> Tensor:
     return torch.sigmoid((x[:, None] - levels) / 0.06).flatten(1, 2)
 
 
-def pyramid(x: Tensor, bank: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+def pyramid(x: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Each scale, (B, 3, H, W) made so much smaller, and what the filters find in it."""
+    bank = filters().to(x)
     for scale in SCALES:
         x = F.avg_pool2d(x, 2) if scale > 1 else x
         yield scale, x, F.conv2d(x, bank)
 
 
-def local(x: Tensor, bank: Tensor, window: int = 64) -> list[Tensor]:
+def local(x: Tensor, window: int = 64) -> list[Tensor]:
     """Statistics of (B, 3, H, W) in windows of so many pixels, half overlapping, by kind and scale."""
     found = []
-    for scale, smaller, marks in pyramid(x, bank):
+    for scale, smaller, marks in pyramid(x):
         side = window // scale
         found.append(3 * (F.avg_pool2d(marks.square(), side, side // 2) + 4e-6).sqrt())
         if scale == 2:
@@ -69,18 +70,18 @@ def tones(x: Tensor) -> Tensor:
     return torch.cat([much, *found], 1)
 
 
-def whole(x: Tensor, bank: Tensor) -> Tensor:
+def whole(x: Tensor) -> Tensor:
     """Statistics of all of (B, 3, H, W): (B, STATISTICS)."""
     found = [x.mean((2, 3)), above(x).mean((2, 3))]
-    for _, _, marks in pyramid(x, bank):
+    for _, _, marks in pyramid(x):
         size, spread = marks.abs().mean((2, 3)), (marks.square().mean((2, 3)) + 1e-6).sqrt()
         found += [spread.log(), (size + 1e-3) / (spread + 1e-3)]  # the second is small where marks are sparse
     return torch.cat([*found, tones(x)], 1)
 
 
-def of_sheets(sheets: Tensor, bank: Tensor) -> Tensor:
+def of_sheets(sheets: Tensor) -> Tensor:
     """Statistics of both views of reference sheets (B, 3, 2 S, S): (B, 2 STATISTICS)."""
-    return torch.cat([whole(view, bank) for view in sheets.chunk(2, 2)], 1)
+    return torch.cat([whole(view) for view in sheets.chunk(2, 2)], 1)
 
 
 def evenness(x: Tensor) -> Tensor:
@@ -101,15 +102,13 @@ def shares(kinds: Tensor, count: int) -> Tensor:
 
 
 class Standard(nn.Module):
-    """What a network that reads statistics holds: the filters, and how training pictures spread."""
+    """What a network that reads statistics holds: how those of training pictures spread."""
 
-    bank: Tensor
     mean: Tensor
     spread: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("bank", filters())
         self.register_buffer("mean", torch.zeros(2 * STATISTICS))
         self.register_buffer("spread", torch.ones(2 * STATISTICS))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from easel.catalog import Weights
 from easel.model.look import PALETTES, TECHNIQUES, Look, sample_look
+from easel.style.scene import PLAIN
 from easel.style.words import looks, split
 
 # What is no technique of the model's is made by the one that comes nearest.
@@ -18,17 +19,16 @@ NEAREST = {
     "illustration": "flat",
 }
 
-
 # Who draws, where words say no more than these.
-HANDS = {
+DRAWN_BY = {
     "render": "fluent-color",
     "clay": "fluent-color",
     "photograph": "fluent-color",
     "illustration": "fluent-flat",
     "flat": "fluent-flat",
 }
-DEFAULT: dict[Weights, str] = {"turbo": "noto", "raw": "fluent-color"}
-SHIPPED = {"fluent-3d": "fluent-color"}  # whose drawings stand for those of a hand that paints in pixels
+DEFAULT: dict[Weights, str] = {"turbo": PLAIN, "raw": "fluent-color"}
+STANDS_IN = {"fluent-3d": "fluent-color"}  # for a hand whose drawings do not ship
 LEADS = 0.5  # the least strength at which a look says who draws
 
 
@@ -43,7 +43,7 @@ def look_of(prompt: str, seed: int) -> Look | None:
         return None
     technique = technique if technique in TECHNIQUES else "plain"
     rng = random.Random(f"{seed} {technique} {palette}")
-    look = sample_look(rng, HANDS.get(medium, ""), technique, palette)
+    look = sample_look(rng, DRAWN_BY.get(medium, ""), technique, palette)
     return replace(look, amount=1.0) if palette == "monochrome" else look
 
 
@@ -51,4 +51,4 @@ def leading_hand(looks: Sequence[tuple[Look, float]], weights: Weights) -> str:
     """Who draws the scene: the hand of the strongest look that tells, or the default of the weights."""
     told = [(strength, look.hand) for look, strength in looks if look.hand and strength >= LEADS]
     hand = max(told, default=(0, DEFAULT[weights]))[1]
-    return SHIPPED.get(hand, hand)
+    return STANDS_IN.get(hand, hand)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from easel.engine.engine import Shown
 from easel.model.latents import to_tensor
-from easel.model.texture import filters, of_sheets
+from easel.model.texture import of_sheets
 from easel.schema.painting import Reference
 
 DETAIL = 256  # side of each of the two views, pixels of a 1K picture
@@ -34,7 +34,7 @@ def felt(total: float) -> float:
 def seen(sheet: Image.Image, strength: float) -> Shown:
     """A sheet as the networks see it."""
     views = to_tensor(sheet)
-    return Shown(views, of_sheets(views, filters()), strength)
+    return Shown(views, of_sheets(views), strength)
 
 
 def reference_sheet(picture: Image.Image) -> Image.Image:

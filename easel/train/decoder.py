@@ -89,7 +89,6 @@ class Learner(torch.nn.Module):
     def losses(self, batch: Batch, rng: random.Random) -> dict[str, Tensor]:
         """What is minimised, part by part."""
         codes, strengths, tell = self.codes(batch, rng)
-        bank = self.vae.style.bank
         code, s = codes.repeat_interleave(EACH, 0), strengths.repeat_interleave(EACH)
         amount = s[:, None, None, None]
         target = torch.lerp(batch.plain, batch.styled, amount)
@@ -98,11 +97,11 @@ class Learner(torch.nn.Module):
             z = torch.lerp(self.vae.encode(batch.plain), batch.painted, amount)
             z += rng.uniform(0, 0.2) * torch.randn_like(z)
             told = torch.where(s == 0, 2.0, PAINTED)[:, None, None, None]
-            wanted = local(target, bank)
+            wanted = local(target)
             noise = decoder_noise(len(z), CROP, CROP).to(z.device)
         with torch.autocast(z.device.type, torch.bfloat16):
             y = self.vae.decode(z, drawn, code, noise)
-        found = local(y, bank)
+        found = local(y)
         shown, full = self.vae.style.standard(batch.sheets).repeat_interleave(EACH, 0), s == 1
         return {
             "tell": tell,

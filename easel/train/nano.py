@@ -268,9 +268,8 @@ def main() -> None:
             looked = time.time()
         batch = make_batch(pictures, args.groups, rng).to(device())
         noise = torch.randn_like(batch.target)
-        t = torch.sigmoid(
-            1.1 + 1.3 * torch.randn(len(noise), device=noise.device)
-        )  # early: they decide style
+        # Early times are the likelier ones: they decide the style.
+        t = torch.sigmoid(1.1 + 1.3 * torch.randn(len(noise), device=noise.device))
         return {"error": F.mse_loss(foretold(transformer, text, batch, noise, t), batch.target)}
 
     fit(transformer, losses, args.out, args.minutes)

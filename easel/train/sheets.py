@@ -13,7 +13,7 @@ import torch
 
 from easel.model.latents import to_picture
 from easel.model.look import lay
-from easel.model.texture import filters, of_sheets
+from easel.model.texture import of_sheets
 from easel.style.references import reference_sheet
 from easel.style.scene import Library, draw
 from easel.train.data import Artwork, planes, sample_scene, shard_arguments, write_shards
@@ -29,7 +29,7 @@ def make_shard(shard: int, artwork: Artwork) -> dict[str, Any]:
     for _ in range(SCENES):
         scene, _ = sample_scene(rng, artwork)
         scene = scene.at(2 * min(scene.width, scene.height))
-        bare = next(n for n in iter(lambda: rng.choice(STYLES), None) if is_bare(n))
+        bare = next(filter(is_bare, iter(lambda: rng.choice(STYLES), None)))
         for number in (*rng.sample(STYLES, LOOKS), bare):
             look = sample_style(number).look
             picture, cover = map(planes, draw(scene, artwork.by(look.hand)))
@@ -37,7 +37,7 @@ def make_shard(shard: int, artwork: Artwork) -> dict[str, Any]:
             sheets.append(np.asarray(reference_sheet(to_picture(styled[None]))))
             styles.append(number)
     shown = torch.from_numpy(np.stack(sheets)).movedim(-1, 1)
-    statistics = torch.cat([of_sheets(part.float() / 255, filters()) for part in shown.split(4)])
+    statistics = torch.cat([of_sheets(part.float() / 255) for part in shown.split(4)])
     return {"sheet": shown.numpy(), "statistics": statistics.numpy(), "style": np.array(styles)}
 
 

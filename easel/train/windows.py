@@ -23,10 +23,10 @@ from easel.model.krea2 import Networks, quick
 from easel.model.latents import to_picture
 from easel.model.reader import LookReader
 from easel.model.text import TextEncoder
-from easel.model.texture import filters, of_sheets
+from easel.model.texture import of_sheets
 from easel.model.vae import AutoencoderNano
 from easel.style.references import reference_sheet, seen
-from easel.style.scene import Library, draw
+from easel.style.scene import PLAIN, Library, draw
 from easel.train.data import (
     STYLES,
     Artwork,
@@ -63,7 +63,7 @@ def show(style: Style, artwork: Artwork, rng: random.Random) -> Shown:
     scene, words = sample_scene(rng, artwork)
     side, seed = 2 * min(scene.width, scene.height), rng.randrange(1 << 30)
     styled = render(scene, style, artwork, seed, side)
-    plain, cover = map(planes, draw(scene.at(side), artwork.by("noto")))
+    plain, cover = map(planes, draw(scene.at(side), artwork.by(PLAIN)))
     tops, lefts = ((size - KEPT) // TOKEN + 1 for size in cover.shape)
     places = [(rng.randrange(tops), rng.randrange(lefts)) for _ in range(WINDOWS)]
     return Shown(styled, plain, cover, seed, places, reference_sheet(to_picture(styled[None])), words)
@@ -126,7 +126,7 @@ def read(folder: Path) -> list[Shard]:
     for path in sorted(folder.glob("*.npz")):
         file = np.load(path)
         styled, plain, laid, painted = (file[kind] for kind in ("styled", "plain", "laid", "painted"))
-        sheets = of_sheets(torch.from_numpy(file["sheet"]).float() / 255, filters())
+        sheets = of_sheets(torch.from_numpy(file["sheet"]).float() / 255)
         shards.append(Shard(styled, plain, laid, painted, sheets, file["style"].tolist()))
     return shards
 
