@@ -16,7 +16,7 @@ from easel.catalog import MODELS, SIZES
 from easel.store import tokens
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
-PUBLIC = {"/openapi.json", "/healthz", "/readyz", "/metrics", "/files/{key}"}
+PUBLIC = {"/openapi.json", "/healthz", "/readyz", "/metrics", "/files/{key}", "/shared/moodboards/{key}"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_every_route_but_the_public_ones_wants_a_token_before_it_looks_at_anythi
         for method in methods
         if path not in PUBLIC
     ]
-    assert len(operations) == 13
+    assert len(operations) == 19
     for method, path in operations:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {uuid4()}:wrong"}):
             answer = httpx.request(method, api.url + path.replace("{id}", "x"), headers=headers)
@@ -148,7 +148,13 @@ def test_the_document_is_public_and_its_request_schemas_stand_inline(api: Api) -
         assert body["properties"]["aspect_ratio"]["enum"] == list(SIZES)
         assert body["properties"]["resolution"]["enum"] == ["1K"]
         assert body["properties"]["seed"]["type"] == ["number", "null"]
+        assert body["properties"]["moodboards"]["maxItems"] == 1
         assert body["properties"]["image_style_references"]["items"]["properties"]["url"]["format"] == "uri"
+        assert all(field["description"] for field in body["properties"].values())
+    for method in ("post", "patch"):
+        operation = told["paths"]["/moodboards" if method == "post" else "/moodboards/{id}"][method]
+        assert "$ref" not in json.dumps(operation["requestBody"])
+        body = operation["requestBody"]["content"]["application/json"]["schema"]
         assert all(field["description"] for field in body["properties"].values())
     assert all(operation["summary"] for methods in told["paths"].values() for operation in methods.values())
     assert told["components"]["securitySchemes"]["bearerAuth"] == {"type": "http", "scheme": "bearer"}

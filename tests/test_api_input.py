@@ -6,6 +6,7 @@ import socket
 import zlib
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -74,14 +75,15 @@ NOT_VALID: list[tuple[Any, list[Any], tuple[str, ...]]] = [
     (A_FOX | {"model": "x"}, ["model"], ("no field of this request", "'x'", "leave it out")),
     (A_FOX | {"image_style_references": {}}, ["image_style_references"], ("array",)),
     (A_FOX | {"image_style_references": [{"url": "x"}] * 11}, ["image_style_references"], ("at most 10",)),
+    (A_FOX | {"moodboards": [{"id": str(UUID(int=0))}] * 2}, ["moodboards"], ("at most 1 item",)),
 ]
+NOBODY = "00000000-0000-0000-0000-000000000000"
 NOT_USABLE: list[tuple[dict[str, Any], list[Any], tuple[str, ...]]] = [
     *(
         ({field: value}, [field], (field, "not served", "leave it out"))
         for field, value in {
             "styles": [{"id": "a", "strength": 1}],
             "presetStyles": [{"id": "a", "strength": 1}],
-            "moodboards": [{"id": "a"}],
             "image_url": "https://example.com/a.png",
             "imageUrl": "https://example.com/a.png",
             "strength": 0.5,
@@ -89,6 +91,19 @@ NOT_USABLE: list[tuple[dict[str, Any], list[Any], tuple[str, ...]]] = [
             "complexity": -10,
             "movement": 1,
         }.items()
+    ),
+    ({"moodboards": [{"id": "a"}]}, ["moodboards", 0, "id"], ("UUID", "'a'")),
+    ({"moodboards": [{"id": NOBODY}]}, ["moodboards", 0, "id"], ("no moodboard", NOBODY, "GET /moodboards")),
+    ({"moodboards": [{}]}, ["moodboards", 0, "id"], ("id is missing",)),
+    (
+        {"moodboards": [{"id": NOBODY, "strength": 1.6}]},
+        ["moodboards", 0, "strength"],
+        ("less than or equal to 1.5", "1.6"),
+    ),
+    (
+        {"moodboards": [{"id": NOBODY, "strength": -0.6}]},
+        ["moodboards", 0, "strength"],
+        ("greater than or equal to -0.5", "-0.6"),
     ),
     ({"image_style_references": ["https://a"]}, ["image_style_references", 0], ("object", "'https://a'")),
     ({"image_style_references": [{}]}, ["image_style_references", 0, "url"], ("url is missing",)),
@@ -264,7 +279,9 @@ def test_any_time_is_a_cursor(api: Api, cursor: str) -> None:
 
 
 @pytest.mark.parametrize("id", ["x", "00000000-0000-0000-0000-000000000000", "%00", "a%2Fb", "é"])
-@pytest.mark.parametrize("path", ["/jobs/{}", "/jobs/{}/details", "/jobs/{}/events", "/assets/{}"])
+@pytest.mark.parametrize(
+    "path", ["/jobs/{}", "/jobs/{}/details", "/jobs/{}/events", "/assets/{}", "/moodboards/{}"]
+)
 def test_an_id_of_nothing_is_404(api: Api, path: str, id: str) -> None:
     answer = api.client.get(path.format(id))
     assert answer.status_code == 404

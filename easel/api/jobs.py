@@ -10,7 +10,9 @@ from easel.schema.jobs import Job, JobDetails, Status
 from easel.schema.pages import Page
 from easel.store import jobs
 
-Types = Annotated[str | None, Query(description="Comma separated job types: medium, medium-turbo, large.")]
+Types = Annotated[
+    str | None, Query(description="Comma separated job types: medium, medium-turbo, large, analysis.")
+]
 
 
 async def index(
@@ -30,7 +32,7 @@ async def index(
         limit=limit,
         before=cursor,
         status=status,
-        variants=types.split(",") if types else None,
+        types=types.split(",") if types else None,
     )
 
 

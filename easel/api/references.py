@@ -23,14 +23,19 @@ async def _settled(url: str, index: int, house: House, caller: Caller, base: str
     try:
         if url[:5].lower() == "data:":
             return await _kept(url, house, caller, base)
-        if await _is_ours(url, house):
-            return url
-        if url.startswith(f"{base}/"):
-            raise OutboundError(f"{url[:200]!r} is no file of this server: upload it with POST /assets")
-        await outbound.check(url, house.settings.allow_networks)
+        await check(url, house, base)
         return url
     except (PictureError, OutboundError) as error:
         raise refused(Unprocessable, error.message, "image_style_references", index, "url") from error
+
+
+async def check(url: str, house: House, base: str) -> None:
+    """Raise OutboundError unless `url` leads to a file of this server, or may be fetched."""
+    if await _is_ours(url, house):
+        return
+    if url.startswith(f"{base}/"):
+        raise OutboundError(f"{url[:200]!r} is no file of this server: upload it with POST /assets")
+    await outbound.check(url, house.settings.allow_networks)
 
 
 async def _is_ours(url: str, house: House) -> bool:
