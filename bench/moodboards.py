@@ -30,6 +30,7 @@ from easel.train.styles import Style, sample_style
 
 PICTURES = 24  # of a board
 STRENGTH = 0.35
+SEEDS = 8  # that show how a board varies
 ROOM = 64  # pictures are compared at so many pixels a side
 
 
@@ -109,7 +110,7 @@ def measure_variety(bench: Bench) -> None:
     for number in range(bench.count(6)):
         for count in spread:
             board = Board(bench, styles_of(100 + number, count), 100 + number)
-            painted = [board.paint(bench.keys[number], seed) for seed in range(bench.count(8))]
+            painted = [board.paint(bench.keys[number], seed) for seed in range(SEEDS)]
             spread[count].append(np.mean([apart(one, other) for one, other in combinations(painted, 2)]))
             named[count].append(len(set(bench.looks(painted)[0].argmax(1).tolist())))
     bench.row(
