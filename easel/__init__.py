@@ -3,6 +3,7 @@
 from easel.errors import EaselError, HTTPError, JobError, Unreachable
 from easel.schema.assets import Asset
 from easel.schema.jobs import Job, JobDetails, Progress
+from easel.schema.moodboards import Moodboard
 from easel.schema.pages import Page
 from easel.sdk.async_client import AsyncClient
 from easel.sdk.client import Client
@@ -19,6 +20,7 @@ __all__ = [
     "Job",
     "JobDetails",
     "JobError",
+    "Moodboard",
     "Page",
     "Picture",
     "Progress",

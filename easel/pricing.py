@@ -8,6 +8,8 @@ from easel.schema.generation import GenerationRequest
 
 def tier(request: GenerationRequest) -> Tier:
     """The billing tier that `request` falls into."""
+    if request.moodboards:
+        return "moodboards"
     return "srefs" if request.image_style_references else "text-to-image"
 
 

@@ -63,6 +63,13 @@ class Api:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def make_moodboard(self, **fields: Any) -> dict[str, Any]:
+        """A moodboard, made; of one picture, unless `fields` say otherwise."""
+        pictures = fields or {"asset_ids": [self.upload(picture())["id"]]}
+        answer = self.client.post("/moodboards", json={"name": "a board", **pictures})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def begin(self, job: dict[str, Any]) -> tuple[jobs.Claim, queue.Entry]:
         """A queued job, claimed as a worker would."""
 

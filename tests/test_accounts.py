@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from answering import Api, answering, in_new_workspace, picture
+from answering import MEDIUM, Api, answering, in_new_workspace, picture
 from conftest import fresh_database, opened
 from serving import Served
 from sqlalchemy import text
@@ -25,13 +25,15 @@ def sent(api: Api) -> dict[str, Any]:
     return api.client.get("/webhooks/deliveries").json()["items"][0]
 
 
-OPEN_TO_ALL = "/files/{key}"  # whoever knows the address may see the picture
+OPEN_TO_ALL = {"/files/{key}", "/shared/moodboards/{key}"}  # to whoever knows the address
 MADE = {
     "jobs": lambda api: api.submit()["job_id"],
     "assets": lambda api: api.upload(picture())["id"],
+    "moodboards": lambda api: api.make_moodboard()["id"],
     "webhooks": lambda api: sent(api)["id"],
 }
 """How to make one thing of each kind that has an id: a route to a new kind needs a row here."""
+CHANGES = {"name": "another"}  # what a PATCH needs of its owner
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def api(server: Api) -> Iterator[Api]:
 
 @pytest.mark.parametrize(
     "route",
-    [route for route in [*PRIVATE, *PUBLIC] if "{" in route.path and route.path != OPEN_TO_ALL],
+    [route for route in [*PRIVATE, *PUBLIC] if "{" in route.path and route.path not in OPEN_TO_ALL],
     ids=lambda route: f"{route.method} {route.path}",
 )
 def test_what_another_workspace_made_is_not_found(api: Api, route: Route) -> None:
@@ -59,17 +61,31 @@ def test_what_another_workspace_made_is_not_found(api: Api, route: Route) -> Non
         answer = stranger.client.request(route.method, path, json={})
         assert answer.status_code == 404
         assert answer.json()["error"] == answer.json()["message"]
-    with api.client.stream(route.method, path) as answer:
+    with api.client.stream(route.method, path, json=CHANGES) as answer:
         assert answer.status_code == 200
 
 
 def test_lists_show_nothing_of_another_workspace(api: Api) -> None:
     api.submit()
     api.upload(picture())
+    api.make_moodboard()
     sent(api)
     with in_new_workspace(api) as stranger:
-        for path in ("/jobs", "/assets", "/webhooks/deliveries"):
+        for path in ("/jobs", "/assets", "/moodboards", "/webhooks/deliveries"):
             assert stranger.client.get(path).json()["items"] == []
+
+
+def test_pictures_of_another_workspace_make_no_moodboard_and_its_moodboard_no_picture(api: Api) -> None:
+    asset, board = api.upload(picture()), api.make_moodboard()
+    with in_new_workspace(api) as stranger:
+        answer = stranger.client.post("/moodboards", json={"name": "a", "asset_ids": [asset["id"]]})
+        assert answer.status_code == 422
+        assert answer.json()["details"][0]["path"] == ["asset_ids", 0]
+        asked = {"prompt": "a fox", "moodboards": [{"id": board["id"]}]}
+        answer = stranger.client.post(MEDIUM, json=asked)
+        assert answer.status_code == 422
+        assert answer.json()["details"][0]["path"] == ["moodboards", 0, "id"]
+        assert board["id"] in answer.json()["error"]
 
 
 def test_an_expired_token_opens_nothing(api: Api) -> None:

@@ -71,6 +71,33 @@ def test_generate_json_is_json_alone(served: Served, tmp_path: Path) -> None:
     assert ran.stderr == ""
 
 
+def test_a_moodboard_is_made_listed_shown_used_and_deleted(
+    served: Served, drawing: Path, tmp_path: Path
+) -> None:
+    made = easel("moodboard", "create", "prints", str(drawing), **at(served))
+    assert (made.returncode, made.stderr) == (0, "1 flat pictures.\n"), made.stderr
+    board = made.stdout.strip()
+    listed = easel("moodboard", "list", **at(served)).stdout
+    assert next(line for line in listed.splitlines() if board in line).split()[1:4] == ["prints", "1", "yes"]
+    assert "keywords: flat\n" in easel("moodboard", "show", board, **at(served)).stdout
+
+    out = tmp_path / "out.png"
+    options = ["--moodboard", f"{board}:-0.25", "--json", "-o", str(out)]
+    report = json.loads(easel("generate", "a fox", *options, **at(served)).stdout)
+    assert report["cost_usd"] == "0.04"
+
+    assert easel("moodboard", "delete", board, **at(served)).returncode == 0
+    gone = easel("generate", "a fox", "--moodboard", board, **at(served))
+    assert (gone.returncode, gone.stdout) == (2, "")
+    assert f"There is no moodboard '{board}'" in gone.stderr
+
+
+def test_a_moodboard_of_a_broken_picture_ends_with_its_name(served: Served, tmp_path: Path) -> None:
+    ran = easel("moodboard", "create", "prints", f"{served.url}/healthz", **at(served))
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "urls.0: " in ran.stderr
+
+
 def test_generate_uses_the_server_of_this_machine(served: Served, tmp_path: Path) -> None:
     out = tmp_path / "out.png"
     ran = easel("generate", "a fox", "-o", str(out), EASEL_DATA=str(served.data))
@@ -115,6 +142,9 @@ def test_interrupting_generate_cancels_the_job(tmp_path: Path) -> None:
     [
         (["generate", "a fox", "--aspect", "5:6"], 2, "'5:6' is not one of '1:1'"),
         (["generate", "a fox", "--reference", "nowhere.png:0.6"], 2, "There is no file 'nowhere.png'"),
+        (["generate", "a fox", "--moodboard", "prints"], 2, "'prints' is no moodboard"),
+        (["moodboard", "create", "prints", "nowhere.png"], 2, "There is no file 'nowhere.png'"),
+        (["moodboard", "create", "prints"], 2, "Missing argument"),
         (["generate", ""], 2, "prompt"),
         (["paint"], 2, "No such command 'paint'"),
     ],

@@ -16,6 +16,7 @@ from serving import Served
 
 import easel
 from easel import AsyncClient, Client, Progress, errors
+from easel.schema.jobs import Result
 from easel.sdk import calls
 from easel.sdk.events import Event, EventReader
 
@@ -84,6 +85,40 @@ def test_an_asset_is_uploaded_listed_and_deleted(client: Client, drawing: Path) 
     client.assets.delete(asset.id)
     with pytest.raises(errors.NotFound):
         client.assets.get(asset.id)
+
+
+def test_a_moodboard_is_made_used_changed_and_deleted(client: Client, drawing: Path) -> None:
+    board = client.moodboards.create("prints", [drawing])
+    *steps, job = client.jobs.follow(board.job_id)
+    assert (len(steps), job.result) == (1, Result(moodboard_id=board.id))
+    board = client.moodboards.get(board.id)
+    assert client.moodboards.list(limit=1).items == [board]
+    assert (board.analysed, board.keywords) == (True, ["flat"])
+
+    picture = client.generate("a fox", moodboards=[(board.id, 0.5)])
+    details = client.jobs.details(picture.job.job_id)
+    assert (details.cost, details.details["moodboard"]["strength"]) == ("0.04", 0.5)
+
+    assert client.moodboards.update(board.id, keywords=["linocut"]).keywords == ["linocut"]
+    assert client.moodboards.update(board.id, keywords=None, pictures=board.urls).keywords == ["flat"]
+    client.moodboards.delete(board.id)
+    with pytest.raises(errors.Unprocessable, match=str(board.id)):
+        client.submit("a fox", moodboards=[board.id])
+
+
+def test_the_async_client_has_moodboards_too(served: Served, drawing: Path) -> None:
+    async def story() -> None:
+        async with AsyncClient(served.token, served.url) as client:
+            board = await client.moodboards.create("prints", [drawing])
+            picture = await client.generate("a fox", moodboards=[board.id])
+            assert (await client.jobs.details(picture.job.job_id)).cost == "0.04"
+            assert (await client.moodboards.update(board.id, name="others")).name == "others"
+            assert (await client.moodboards.list(limit=1)).items[0].id == board.id
+            await client.moodboards.delete(board.id)
+            with pytest.raises(errors.NotFound):
+                await client.moodboards.get(board.id)
+
+    asyncio.run(story())
 
 
 def test_what_the_server_refuses_is_raised_with_its_words(client: Client) -> None:

@@ -3,12 +3,17 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from easel.api.refusals import invalid
 from easel.errors import BadRequest, HTTPError, PayloadTooLarge
+
+Body = TypeVar("Body", bound=BaseModel)
 
 LARGEST_JSON = 40_000_000
 LARGEST_FORM = 75 * 2**20 + 2**16  # a file, and what surrounds it
@@ -27,6 +32,14 @@ async def read_json(request: Request) -> bytearray:
     if body.count(b",") > MOST_COMMAS:
         raise BadRequest("The body has more than 10,000 values: leave out what is no field of the request")
     return body
+
+
+def parsed(kind: type[Body], body: bytearray) -> Body:
+    """The body as what it should be; what is wrong with it is refused field by field."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False)) from None
 
 
 @asynccontextmanager

@@ -4,27 +4,18 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Header, Request
-from pydantic import ValidationError
 
-from easel import outbound
 from easel.api import references
-from easel.api.bodies import read_json
-from easel.api.given import BaseURL, House, TheCaller, TheHouse
-from easel.api.refusals import invalid, refused
+from easel.api.bodies import parsed, read_json
+from easel.api.given import BaseURL, House, TheCaller, TheHouse, WebhookURL
+from easel.api.refusals import refused
 from easel.catalog import Model
-from easel.errors import OutboundError, Unprocessable
+from easel.errors import NotFound, Unprocessable
 from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import Job
-from easel.store import jobs
+from easel.store import jobs, moodboards
+from easel.store.tokens import Caller
 
-WebhookURL = Annotated[
-    str | None,
-    Header(
-        alias="X-Webhook-URL",
-        description="Where to POST the job when it ends.",
-        json_schema_extra={"format": "uri"},
-    ),
-]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -51,13 +42,13 @@ def submit_to(model: Model) -> Callable[..., Awaitable[Job]]:
         older_key: OlderIdempotencyKey = None,
     ) -> Job:
         """Ask for a picture; the job tells how it goes."""
-        asked = _parsed(await read_json(request))
+        asked = parsed(GenerationRequest, await read_json(request))
         key = key or older_key or None
         if key and (
             job := await jobs.earlier(house.database, caller.workspace_id, model.variant, asked, key, base)
         ):
             return job
-        await _check_webhook(webhook_url, house)
+        await _check_moodboards(asked, house, caller)
         return await jobs.submit(
             house.database,
             caller.workspace_id,
@@ -74,16 +65,9 @@ def submit_to(model: Model) -> Callable[..., Awaitable[Job]]:
     return submit
 
 
-def _parsed(body: bytearray) -> GenerationRequest:
-    try:
-        return GenerationRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False)) from None
-
-
-async def _check_webhook(url: str | None, house: House) -> None:
-    try:
-        if url is not None:
-            await outbound.check(url, house.settings.allow_networks)
-    except OutboundError as error:
-        raise refused(Unprocessable, f"X-Webhook-URL: {error.message}", "X-Webhook-URL") from error
+async def _check_moodboards(asked: GenerationRequest, house: House, caller: Caller) -> None:
+    for place, board in enumerate(asked.moodboards):
+        try:
+            await moodboards.read(house.database, caller.workspace_id, board.id)
+        except NotFound as error:
+            raise refused(Unprocessable, error.message, "moodboards", place, "id") from error

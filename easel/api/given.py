@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Header, Request, Response
 
+from easel import outbound
 from easel.api.rates import Rates
-from easel.errors import NotFound, Unauthorized
+from easel.api.refusals import refused
+from easel.errors import NotFound, OutboundError, Unauthorized, Unprocessable
 from easel.settings import Settings
 from easel.store import tokens
 from easel.store.blobs import Blobs
@@ -55,6 +57,20 @@ def row_id(id: str) -> UUID:
 
 
 TheHouse = Annotated[House, Depends(house)]
+Told = Annotated[str | None, Header(alias="X-Webhook-URL", description="Where to POST the job when it ends.")]
+
+
+async def webhook_url(house: TheHouse, url: Told = None) -> str | None:
+    """Where the caller wants to be told of the job, if that may be reached."""
+    try:
+        if url is not None:
+            await outbound.check(url, house.settings.allow_networks)
+    except OutboundError as error:
+        raise refused(Unprocessable, f"X-Webhook-URL: {error.message}", "X-Webhook-URL") from error
+    return url
+
+
 TheCaller = Annotated[tokens.Caller, Depends(caller)]
 BaseURL = Annotated[str, Depends(base_url)]
+WebhookURL = Annotated[str | None, Depends(webhook_url)]
 RowId = Annotated[UUID, Depends(row_id)]

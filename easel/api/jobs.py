@@ -6,12 +6,13 @@ from fastapi import Query
 
 from easel.api.given import BaseURL, RowId, TheCaller, TheHouse
 from easel.api.pages import Cursor, Limit
-from easel.catalog import MODELS
 from easel.schema.jobs import Job, JobDetails, Status
 from easel.schema.pages import Page
 from easel.store import jobs
 
-Types = Annotated[str | None, Query(description="Comma separated job types: medium, medium-turbo, large.")]
+Types = Annotated[
+    str | None, Query(description="Comma separated job types: medium, medium-turbo, large, analysis.")
+]
 
 
 async def index(
@@ -31,7 +32,7 @@ async def index(
         limit=limit,
         before=cursor,
         status=status,
-        variants=list(MODELS.keys() & types.split(",")) if types else None,
+        types=types.split(",") if types else None,
     )
 
 

@@ -5,13 +5,14 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 import easel
 from easel.api.given import BaseURL
 from easel.catalog import Model
 from easel.schema.generation import GenerationRequest
 
-EXAMPLES = {
+EXAMPLES: dict[str, Any] = {
     "text to image": {
         "value": {
             "prompt": "A cinematic product photo of a glass lamp on a marble table",
@@ -26,6 +27,12 @@ EXAMPLES = {
             "aspect_ratio": "4:3",
             "resolution": "1K",
             "image_style_references": [{"url": "https://example.com/painting.jpg", "strength": 0.6}],
+        }
+    },
+    "moodboard": {
+        "value": {
+            "prompt": "A lighthouse in a storm",
+            "moodboards": [{"id": "3f2b8c1e-5d4a-4c6b-9e7f-0a1b2c3d4e5f", "strength": 0.35}],
         }
     },
 }
@@ -76,9 +83,8 @@ async def show(request: Request, base: BaseURL) -> JSONResponse:
 
 def generation(model: Model) -> dict[str, Any]:
     """What the document says of asking `model` for a picture; clients want its schema inline."""
-    schema = GenerationRequest.model_json_schema()
-    body = _inlined(schema, schema.pop("$defs"))
-    fields = body["properties"]
+    schema = inline(GenerationRequest)
+    fields = schema["properties"]
     fields["seed"] |= {"type": ["number", "null"], "multipleOf": 1, "minimum": 0, "maximum": 2**63 - 1}
     del fields["seed"]["anyOf"]
     fields["resolution"]["enum"] = [fields["resolution"].pop("const")]
@@ -88,7 +94,7 @@ def generation(model: Model) -> dict[str, Any]:
         "operationId": f"generate_krea_2_{model.variant.replace('-', '_')}",
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": body, "examples": EXAMPLES}},
+            "content": {"application/json": {"schema": schema, "examples": EXAMPLES}},
         },
         "x-krea-pricing": {
             "type": "fixed",
@@ -101,6 +107,18 @@ def generation(model: Model) -> dict[str, Any]:
         },
         "x-krea-deprecated-field-aliases": [{"from": old, "to": new} for old, new in OLDER_NAMES.items()],
     }
+
+
+def body(kind: type[BaseModel]) -> dict[str, Any]:
+    """What the document says of a JSON body."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inline(kind)}}}}
+
+
+def inline(kind: type[BaseModel]) -> dict[str, Any]:
+    """The schema of `kind`, without references."""
+    schema = kind.model_json_schema()
+    inlined: dict[str, Any] = _inlined(schema, schema.pop("$defs", {}))
+    return inlined
 
 
 def document(app: FastAPI) -> dict[str, Any]:

@@ -37,12 +37,24 @@ async def _settled(url: str, index: int, house: House, caller: Caller, base: str
             return await _kept(*await look_inside(url), house, caller, base)
         if await _is_ours(url, house):
             return url
-        if url.startswith(f"{base}/"):
-            raise OutboundError(f"{url[:200]!r} is no file of this server: upload it with POST /assets")
+        _check_not_ours(url, base)
         data = await outbound.fetch(url, house.settings.allow_networks)
         return await _kept(data, await look(data), house, caller, base)
     except (PictureError, OutboundError) as error:
         raise refused(Unprocessable, error.message, "image_style_references", index, "url") from error
+
+
+async def check(url: str, house: House, base: str) -> None:
+    """Raise OutboundError unless `url` leads to a file of this server, or may be fetched."""
+    if await _is_ours(url, house):
+        return
+    _check_not_ours(url, base)
+    await outbound.check(url, house.settings.allow_networks)
+
+
+def _check_not_ours(url: str, base: str) -> None:
+    if url.startswith(f"{base}/"):
+        raise OutboundError(f"{url[:200]!r} is no file of this server: upload it with POST /assets")
 
 
 async def _is_ours(url: str, house: House) -> bool:

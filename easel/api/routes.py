@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from easel.api import assets, events, files, generations, health, jobs, openapi, usage, webhooks
+from easel.api import assets, events, files, generations, health, jobs, moodboards, openapi, usage, webhooks
 from easel.catalog import MODELS
 from easel.schema.accounts import Usage
 from easel.schema.assets import Asset
 from easel.schema.jobs import Job, JobDetails
+from easel.schema.moodboards import Moodboard, MoodboardChanges, NewMoodboard, SharedMoodboard, ShareLink
 from easel.schema.pages import Page
 from easel.schema.webhooks import Delivery
 
@@ -40,6 +41,14 @@ PRIVATE = [
     Route("Assets",  "GET",    "/assets",            assets.index,  Page[Asset],    (400,)),
     Route("Assets",  "GET",    "/assets/{id}",       assets.show,   Asset,          (404,)),
     Route("Assets",  "DELETE", "/assets/{id}",       assets.delete, assets.Deleted, (404,)),
+    Route("Moodboards", "POST",   "/moodboards",                 moodboards.create, Moodboard,
+          (400, 413, 422), openapi.body(NewMoodboard)),
+    Route("Moodboards", "GET",    "/moodboards",                 moodboards.index,  Page[Moodboard], (400,)),
+    Route("Moodboards", "GET",    "/moodboards/{id}",            moodboards.show,   Moodboard,       (404,)),
+    Route("Moodboards", "PATCH",  "/moodboards/{id}",            moodboards.change, Moodboard,
+          (400, 404, 413, 422), openapi.body(MoodboardChanges)),
+    Route("Moodboards", "DELETE", "/moodboards/{id}",            moodboards.delete, assets.Deleted,  (404,)),
+    Route("Moodboards", "GET",    "/moodboards/{id}/share/link", moodboards.share,  ShareLink,       (404,)),
     Route("Account", "GET",    "/usage",             usage.show,    Usage,          (400,)),
     Route("Webhooks", "GET",  "/webhooks/deliveries",             webhooks.index,  Page[Delivery], (400,)),
     Route("Webhooks", "GET",  "/webhooks/deliveries/{id}",        webhooks.show,   Delivery,       (404,)),
@@ -49,6 +58,7 @@ PRIVATE = [
 PUBLIC = [
     Route("Files",   "GET",    "/files/{key}",  files.download, None,          (404, 503), openapi.PICTURE),
     Route("Files",   "HEAD",   "/files/{key}",  files.download, None,          (404, 503)),
+    Route("Moodboards", "GET", "/shared/moodboards/{key}", moodboards.shared, SharedMoodboard, (404,)),
     Route("Health",  "GET",    "/openapi.json", openapi.show),
     Route("Health",  "GET",    "/healthz",      health.healthz, health.Health),
     Route("Health",  "GET",    "/readyz",       health.readyz,  health.Health, (503,)),

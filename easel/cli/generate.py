@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -14,7 +15,7 @@ from easel.cli.output import remarks, results, say
 from easel.errors import NotFound
 from easel.schema import jobs
 from easel.schema.generation import AspectRatio, Creativity
-from easel.sdk.calls import Reference, Variant, Wishes, is_address
+from easel.sdk.calls import Board, Reference, Variant, Wishes, is_address
 from easel.sdk.client import Client
 from easel.sdk.pictures import Picture
 from easel.sdk.server import is_named, local
@@ -30,6 +31,12 @@ def generate(
             "--reference", "-r", help="A picture whose look to take, file or URL; ':0.6' sets its strength."
         ),
     ] = [],  # noqa: B006
+    moodboard: Annotated[
+        str | None,
+        typer.Option(
+            "--moodboard", "-m", help="A moodboard whose direction to take, by id; ':0.5' sets its strength."
+        ),
+    ] = None,
     aspect: Annotated[AspectRatio, typer.Option(help="Width to height.")] = "1:1",
     creativity: Annotated[Creativity, typer.Option(help="How far the prompt is expanded.")] = "medium",
     seed: Annotated[int | None, typer.Option(min=0, help="For the same picture again.")] = None,
@@ -48,11 +55,12 @@ def generate(
     without them the one of this machine, which is started if none runs.
     """
     references = [read_reference(text) for text in reference]
+    moodboards = [read_moodboard(moodboard)] if moodboard else []
     wishes: Wishes = {"aspect_ratio": aspect, "creativity": creativity, "seed": seed}
     if not is_named() and not local():
         start_local_server()
     with Client() as client:
-        job = client.submit(prompt, references=references, model=model, **wishes)
+        job = client.submit(prompt, references=references, moodboards=moodboards, model=model, **wishes)
         try:
             picture = client.wait(job) if as_json else watch(client, job)
         except KeyboardInterrupt:
@@ -72,6 +80,16 @@ def read_reference(text: str) -> Reference:
     if not is_address(source) and not Path(source).is_file():
         raise typer.BadParameter(f"There is no file {source!r}.", param_hint="--reference")
     return (source, float(strength)) if strength else source
+
+
+def read_moodboard(text: str) -> Board:
+    """'<id>:0.5' as id and strength."""
+    written, _, strength = text.partition(":")
+    try:
+        return (UUID(written), float(strength)) if strength else UUID(written)
+    except ValueError:
+        told = f"{text!r} is no moodboard: write its id, as `easel moodboard list` shows it, or id:0.5"
+        raise typer.BadParameter(told, param_hint="--moodboard") from None
 
 
 def watch(client: Client, job: jobs.Job) -> Picture:

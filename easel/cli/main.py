@@ -13,6 +13,7 @@ import typer
 from easel.cli.account import account
 from easel.cli.doctor import doctor
 from easel.cli.generate import generate
+from easel.cli.moodboard import moodboard
 from easel.cli.output import say
 from easel.cli.settings import settings_with
 from easel.cli.token import token
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(doctor)
+app.add_typer(moodboard, name="moodboard")
 app.add_typer(account, name="account")
 app.add_typer(token, name="token")
 app.add_typer(webhooks, name="webhooks")

@@ -2,13 +2,14 @@
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from PIL import Image
 
 from easel.catalog import Model
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Painting, Reference, Step
+from easel.schema.moodboards import Swatch
+from easel.schema.painting import UNMOVED, Alike, Mood, Painting, Reference, Step, Taste
 
 
 class NullPainter:
@@ -27,6 +28,7 @@ class NullPainter:
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
+        mood: Mood = UNMOVED,
     ) -> Painting:
         """The colour of `seed`, after as many steps as `model` takes."""
         colour = tuple(random.Random(seed).randbytes(3))
@@ -34,4 +36,11 @@ class NullPainter:
         for index in range(1, model.steps + 1):
             time.sleep(self._step_seconds)
             on_step(Step(index, model.steps, image.resize((32, 32))))
-        return Painting(image, request.prompt, {"references": len(references)})
+        prompt = ", ".join([request.prompt, *mood.keywords])
+        return Painting(image, prompt, {"references": len(references), "avoids": list(mood.avoids)})
+
+    def analyse(self, pictures: Iterable[Image.Image]) -> Taste:
+        """The first picture's colour in the middle, and words that never change."""
+        colours = [picture.resize((1, 1)).tobytes().hex() for picture in pictures]
+        palette = [Swatch(colour=f"#{colours[0]}", weight=1)]
+        return Taste([Alike(0, 1, 0)], palette, f"{len(colours)} flat pictures.", ["flat"], ["photograph"])

@@ -1,74 +1,35 @@
 """One picture, from the claimed job to the file: the story on one page."""
 
 import asyncio
-import time
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-from easel import outbound, pictures
+from easel import pictures
 from easel.catalog import MODELS
 from easel.engine.images import png, preview
-from easel.errors import EngineError, JobError, NotFound, OutboundError, PictureError, ReferenceUnreadable
-from easel.ids import file_key, new_file_key
+from easel.errors import OutboundError, PictureError, ReferenceUnreadable
+from easel.ids import new_file_key
+from easel.jobs.moodboard import Direction, direction
+from easel.jobs.workshop import Laps, Made, Report, Workshop
 from easel.schema.generation import StyleReference
 from easel.schema.jobs import Progress
-from easel.schema.painting import Painter, Painting, Reference, Step
-from easel.store.blobs import Blobs
-from easel.store.database import AWAY
-from easel.store.jobs import Claim
-
-Report = Callable[[Progress], Coroutine[Any, Any, None]]
+from easel.schema.painting import Painting, Reference, Step
+from easel.store.jobs import Generation
 
 
-@dataclass(frozen=True)
-class Workshop:
-    """Where pictures are painted: who paints, in which thread, and where files come from and go to."""
-
-    painter: Painter
-    thread: Executor
-    blobs: Blobs
-    allow_networks: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A kept picture, and what is told of it."""
-
-    file_key: str
-    expanded_prompt: str
-    engine: str
-    checkpoint: str
-    details: dict[str, Any]
-
-
-async def generate(claim: Claim, workshop: Workshop, report: Report) -> Picture:
+async def generate(claim: Generation, workshop: Workshop, report: Report) -> Made:
     """Paint what `claim` asks for and keep it, telling `report` of each step."""
     laps = Laps()
     references = await gather(claim.request.image_style_references, workshop)
+    board = await direction(claim, workshop, report)
     laps.end("gather_seconds")
-    painting = await paint(claim, references, workshop, report)
+    painting = await paint(claim, references, board, workshop, report)
     laps.end("paint_seconds")
     key = await keep(claim, painting, workshop)
     laps.end("keep_seconds")
     painter = workshop.painter
-    details = {**painting.details, "timings": {**painting.details.get("timings", {}), **laps.seconds}}
-    return Picture(key, painting.prompt, painter.engine, painter.checkpoint, details)
-
-
-class Laps:
-    """How long each part of the road took."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._begun = time.monotonic()
-
-    def end(self, name: str) -> None:
-        """Put the time since the last lap down under `name`."""
-        now = time.monotonic()
-        self.seconds[name] = round(now - self._begun, 3)
-        self._begun = now
+    timings = {**painting.details.get("timings", {}), **laps.seconds}
+    details = {**painting.details, **board.told, "timings": timings}
+    return Made(painter.engine, painter.checkpoint, details, key, painting.prompt)
 
 
 async def gather(references: Sequence[StyleReference], workshop: Workshop) -> list[Reference]:
@@ -78,7 +39,7 @@ async def gather(references: Sequence[StyleReference], workshop: Workshop) -> li
 
 async def _opened(reference: StyleReference, workshop: Workshop) -> Reference:
     try:
-        data = await _fetched(reference.url, workshop)
+        data = await workshop.fetched(reference.url)
         image = await asyncio.to_thread(pictures.open_picture, data)
     except (OutboundError, PictureError) as error:
         raise ReferenceUnreadable(
@@ -87,19 +48,8 @@ async def _opened(reference: StyleReference, workshop: Workshop) -> Reference:
     return Reference(image, reference.strength)
 
 
-async def _fetched(url: str, workshop: Workshop) -> bytes:
-    if url.startswith("data:"):
-        return pictures.from_data_uri(url)
-    if key := file_key(url):
-        try:
-            return await workshop.blobs.get(key)
-        except NotFound:
-            pass  # another server's file, or one of ours that was deleted: its URL will tell
-    return await outbound.fetch(url, workshop.allow_networks)
-
-
 async def paint(
-    claim: Claim, references: Sequence[Reference], workshop: Workshop, report: Report
+    claim: Generation, references: Sequence[Reference], board: Direction, workshop: Workshop, report: Report
 ) -> Painting:
     """Let the painter paint in its thread; what `report` raises ends it after the step."""
     loop = asyncio.get_running_loop()
@@ -110,18 +60,13 @@ async def paint(
         asyncio.run_coroutine_threadsafe(report(progress), loop).result()
 
     def brush() -> Painting:
-        model = MODELS[claim.variant]
-        return workshop.painter.paint(claim.request, references, model, claim.seed, on_step)
+        model, shown = MODELS[claim.variant], [*references, *board.references]
+        return workshop.painter.paint(claim.request, shown, model, claim.seed, on_step, board.mood)
 
-    try:
-        return await loop.run_in_executor(workshop.thread, brush)
-    except (JobError, *AWAY):
-        raise
-    except Exception as error:
-        raise EngineError(f"The engine failed: {type(error).__name__}: {error}") from error
+    return await workshop.at_the_easel(brush)
 
 
-async def keep(claim: Claim, painting: Painting, workshop: Workshop) -> str:
+async def keep(claim: Generation, painting: Painting, workshop: Workshop) -> str:
     """Store the picture as a PNG that carries its recipe; the answer is its key."""
     request = claim.request
     recipe = {
@@ -132,6 +77,7 @@ async def keep(claim: Claim, painting: Painting, workshop: Workshop) -> str:
         "aspect_ratio": request.aspect_ratio,
         "creativity": request.creativity,
         "reference_strengths": [reference.strength for reference in request.image_style_references],
+        "moodboard_strengths": [board.strength for board in request.moodboards],
         "engine": workshop.painter.engine,
         "checkpoint": workshop.painter.checkpoint,
     }

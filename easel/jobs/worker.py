@@ -1,4 +1,4 @@
-"""The worker: loads its painter, then paints one picture at a time and delivers webhooks beside that."""
+"""The worker: loads its painter, then does one job at a time and delivers webhooks beside that."""
 
 import asyncio
 import os
@@ -12,15 +12,18 @@ import structlog
 
 from easel.errors import Cancelled, CheckpointError, EngineError, JobError, JobTimeout
 from easel.ids import new_id
+from easel.jobs.analyse import analyse
 from easel.jobs.deliver import deliver
-from easel.jobs.generate import Picture, Workshop, generate
+from easel.jobs.generate import generate
 from easel.jobs.line import Line
+from easel.jobs.workshop import Made, Workshop
+from easel.schema.jobs import Progress
 from easel.schema.painting import Painter
 from easel.settings import Settings
 from easel.store import events, jobs, queue, workers
 from easel.store.blobs import Blobs
 from easel.store.database import AWAY, Database
-from easel.store.jobs import Claim
+from easel.store.jobs import Analysis, Generation
 from easel.store.queue import Entry
 
 MOST_CLAIMS = 5  # a job that took as many workers down with it is given up
@@ -45,12 +48,12 @@ class Worker:
         self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading")
         self._news = asyncio.Event()  # the state has changed
         self._painter: Painter | None = None
-        self._pictures = Line(database, queue.GENERATE, self._self.id, 1, self._generate)
+        self._jobs = Line(database, queue.GENERATE, self._self.id, 1, self._do)
         self._deliveries = Line(database, queue.DELIVER, self._self.id, DELIVERIES_AT_ONCE, self._deliver)
 
     def stop(self) -> None:
         """Take nothing more, finish what is begun."""
-        self._pictures.stop()
+        self._jobs.stop()
         self._deliveries.stop()
 
     async def run(self) -> None:
@@ -58,7 +61,7 @@ class Worker:
         background = [asyncio.create_task(self._be_present()), asyncio.create_task(self._prune())]
         delivering = asyncio.create_task(self._deliveries.run())
         await self._load_painter()
-        await asyncio.gather(self._pictures.run(), delivering)
+        await asyncio.gather(self._jobs.run(), delivering)
         for task in background:
             task.cancel()
         await workers.leave(self._database, self._self.id)
@@ -78,12 +81,12 @@ class Worker:
             )
         self._news.set()
 
-    async def _generate(self, entry: Entry) -> None:
+    async def _do(self, entry: Entry) -> None:
         claim = await jobs.claim(self._database, entry.row)
         if claim is None:
             return await jobs.discard(self._database, entry)
         try:
-            picture = await self._painted(claim)
+            made = await self._made(claim)
         except Cancelled:
             await jobs.discard(self._database, entry)
         except JobError as error:
@@ -97,25 +100,29 @@ class Worker:
                 limits=self._settings.limits,
             )
         else:
-            await jobs.complete(self._database, claim, entry, **vars(picture), limits=self._settings.limits)
+            await jobs.complete(self._database, claim, entry, **vars(made), limits=self._settings.limits)
 
-    async def _painted(self, claim: Claim) -> Picture:
+    async def _made(self, claim: Generation | Analysis) -> Made:
         if self._painter is None:
             raise EngineError(f"The worker cannot load its checkpoint: {self._self.error}")
         if claim.claims > MOST_CLAIMS:
             raise EngineError(f"The job was begun {MOST_CLAIMS} times and its worker ended each time")
-        workshop = Workshop(self._painter, self._thread, self._blobs, self._settings.allow_networks)
+        workshop = Workshop(
+            self._painter, self._thread, self._database, self._blobs, self._settings.allow_networks
+        )
+
+        async def report(progress: Progress) -> None:
+            await jobs.report(self._database, claim, progress)
+
         try:
             async with asyncio.timeout(self._settings.job_timeout) as limit:
-                return await generate(
-                    claim, workshop, lambda progress: jobs.report(self._database, claim, progress)
-                )
+                if isinstance(claim, Analysis):
+                    return await analyse(claim, workshop, report)
+                return await generate(claim, workshop, report)
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise JobTimeout(
-                f"The picture was not ready within {self._settings.job_timeout:g} seconds"
-            ) from None
+            raise JobTimeout(f"The job was not done within {self._settings.job_timeout:g} seconds") from None
 
     async def _deliver(self, entry: Entry) -> None:
         await deliver(entry, self._database, self._settings.allow_networks)

@@ -1,11 +1,13 @@
 """The request for a picture: the API's body, the job row's JSON and the SDK's argument are this one value."""
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
 from easel.catalog import SIZES
+from easel.schema.texts import Text
 
 AspectRatio = Literal["1:1", "4:3", "3:2", "16:9", "2.35:1", "4:5", "3:4", "2:3", "9:16"]
 Creativity = Literal["raw", "low", "medium", "high"]
@@ -13,7 +15,6 @@ Creativity = Literal["raw", "low", "medium", "high"]
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "styles": ([],),
     "presetStyles": ([],),
-    "moodboards": ([],),
     "image_url": ("",),
     "imageUrl": ("",),
     "strength": (0, 0.99),
@@ -27,16 +28,14 @@ SAYS_SOMETHING = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
 """What `_prompt` lets pass, as the document tells it."""
 
 
-def _text(value: Any) -> Any:
-    if isinstance(value, str) and "\x00" in value:
-        raise PydanticCustomError("nul_character", "must not contain the character U+0000: remove it")
-    return value
-
-
 def _prompt(value: Any) -> Any:
     if isinstance(value, str) and value and not value.strip():
         raise PydanticCustomError("blank_prompt", "must say what to paint, not only white space")
-    return _text(value)
+    return value
+
+
+def _some(value: Any) -> Any:
+    return [] if value is None else value
 
 
 def _whole(value: Any) -> Any:
@@ -48,9 +47,20 @@ class StyleReference(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    url: Annotated[str, Strict(), BeforeValidator(_text)] = Field(min_length=1)
+    url: Text = Field(min_length=1)
     """An asset's URL, a public http(s) URL, or a base64 data URI of an image."""
     strength: Annotated[float, Strict()] = Field(0.5, ge=-2, le=2, allow_inf_nan=False)
+    """How strongly it acts; 0 is not at all, below 0 pushes away."""
+
+
+class MoodboardReference(BaseModel):
+    """A moodboard whose direction the picture takes."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    id: UUID
+    """The moodboard's id; without an analysis, it is analysed before the picture is painted."""
+    strength: Annotated[float, Strict()] = Field(0.35, ge=-0.5, le=1.5, allow_inf_nan=False)
     """How strongly it acts; 0 is not at all, below 0 pushes away."""
 
 
@@ -59,7 +69,7 @@ class GenerationRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    prompt: Annotated[str, Strict(), BeforeValidator(_prompt)] = Field(
+    prompt: Annotated[Text, BeforeValidator(_prompt)] = Field(
         min_length=1, max_length=5000, json_schema_extra={"pattern": SAYS_SOMETHING}
     )
     """What to paint."""
@@ -77,6 +87,8 @@ class GenerationRequest(BaseModel):
         validation_alias=AliasChoices("image_style_references", "imageStyleRefs"),
     )
     """Images whose look is transferred to the picture."""
+    moodboards: Annotated[list[MoodboardReference], BeforeValidator(_some)] = Field(default=[], max_length=1)
+    """The moodboard whose direction the picture takes; one at most."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -19,13 +19,15 @@ Status = Literal[
     "cancelled",
 ]
 """Every status of the contract; this server uses backlogged, queued, processing and the terminal ones."""
+Kind = Literal["generation", "analysis"]
 TERMINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 
 
 class Result(BaseModel):
-    """What a finished job has made."""
+    """What a finished job has made: pictures, or the analysis of a moodboard."""
 
-    urls: list[str]
+    urls: list[str] = Field([], exclude_if=lambda urls: not urls)
+    moodboard_id: UUID | None = Field(None, exclude_if=lambda moodboard_id: moodboard_id is None)
 
 
 class Failure(BaseModel):
@@ -47,7 +49,7 @@ class Job(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far a painting has come."""
+    """How far a painting has come, or an analysis: then the steps are pictures."""
 
     step: int
     total: int
@@ -59,11 +61,12 @@ class JobDetails(BaseModel):
     """What easel adds to the contract's Job, on a route of its own."""
 
     job_id: UUID
+    kind: Kind
     status: Status
-    variant: str
-    prompt: str
+    variant: str | None
+    prompt: str | None
     expanded_prompt: str | None
-    seed: int
+    seed: int | None
     cost: Annotated[str, Field(description="USD, exact; charged when the job completes")]
     charged: bool
     engine: str | None
@@ -72,4 +75,4 @@ class JobDetails(BaseModel):
     started_at: Time | None
     completed_at: Time | None
     details: dict[str, Any]
-    """The plan of the picture and its timings."""
+    """The plan of the picture, or how many pictures were analysed, and timings."""

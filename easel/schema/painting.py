@@ -1,6 +1,6 @@
 """What passes between a job and the painter that works on it; free of torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,6 +8,7 @@ from PIL.Image import Image
 
 from easel.catalog import Model
 from easel.schema.generation import GenerationRequest
+from easel.schema.moodboards import Swatch
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,23 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Mood:
+    """What a moodboard says in words."""
+
+    keywords: Sequence[str] = ()  # for the prompt's expansion
+    avoids: Sequence[str] = ()  # to be left out of it
+
+
+@dataclass(frozen=True)
 class Step:
     """One finished step of a painting."""
 
     index: int  # from 1
     total: int
     preview: Image | None  # small, RGB
+
+
+UNMOVED = Mood()
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,28 @@ class Painting:
     details: dict[str, Any]  # plan, timings: anything JSON can hold
 
 
+@dataclass(frozen=True)
+class Alike:
+    """Pictures of a moodboard that are much alike."""
+
+    medoid: int  # the picture in their middle
+    weight: float  # how many of the pictures they are, of 1
+    direction: int  # from 0; alike in the large, of several such groups
+
+
+@dataclass(frozen=True)
+class Taste:
+    """What a moodboard's pictures have in common, and how they differ."""
+
+    clusters: Sequence[Alike]
+    palette: Sequence[Swatch]
+    profile: str
+    keywords: Sequence[str]
+    avoids: Sequence[str]
+
+
 class Painter(Protocol):
-    """Something that paints what a request asks for."""
+    """Something that paints what a request asks for, and reads moodboards."""
 
     engine: str  # "nano", "null"
     checkpoint: str  # names the weights, so that a picture can be painted again
@@ -49,6 +81,11 @@ class Painter(Protocol):
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
+        mood: Mood = UNMOVED,
     ) -> Painting:
         """Paint, calling `on_step` after each step; what that raises ends the painting."""
+        ...
+
+    def analyse(self, pictures: Iterable[Image]) -> Taste:
+        """Read a moodboard's pictures, which come one after the other; what they raise ends the reading."""
         ...

@@ -12,9 +12,10 @@ import httpx
 from easel.errors import TooManyRequests, Unavailable, Unreachable
 from easel.schema.assets import Asset
 from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status
+from easel.schema.moodboards import Moodboard
 from easel.schema.pages import Page
 from easel.sdk import calls
-from easel.sdk.calls import Call, Reference, Variant, Wishes
+from easel.sdk.calls import Board, Call, Changes, Reference, Source, Variant, Wishes
 from easel.sdk.events import EventReader
 from easel.sdk.pictures import Picture
 from easel.sdk.server import find
@@ -30,6 +31,7 @@ class AsyncClient:
         self.http = httpx.AsyncClient(base_url=self.server.url, auth=self.server.sign, timeout=calls.TIMEOUT)
         self.jobs = AsyncJobs(self)
         self.assets = AsyncAssets(self)
+        self.moodboards = AsyncMoodboards(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -46,12 +48,13 @@ class AsyncClient:
         prompt: str,
         *,
         references: Sequence[Reference] = (),
+        moodboards: Sequence[Board] = (),
         model: Variant = "medium",
         on_progress: Callable[[Progress], None] | None = None,
         **wishes: Unpack[Wishes],
     ) -> Picture:
-        """Paint `prompt` in the look of `references`."""
-        job = await self.submit(prompt, references=references, model=model, **wishes)
+        """Paint `prompt` in the look of `references`, in the direction of a moodboard."""
+        job = await self.submit(prompt, references=references, moodboards=moodboards, model=model, **wishes)
         return await self.wait(job, on_progress)
 
     async def submit(
@@ -59,13 +62,14 @@ class AsyncClient:
         prompt: str,
         *,
         references: Sequence[Reference] = (),
+        moodboards: Sequence[Board] = (),
         model: Variant = "medium",
         webhook_url: str | None = None,
         **wishes: Unpack[Wishes],
     ) -> Job:
         """Ask for a picture without waiting for it. Files among `references` are uploaded first."""
         prepared = [await self._style_reference(reference) for reference in references]
-        return await self.send(calls.submit(prompt, prepared, model, webhook_url, wishes))
+        return await self.send(calls.submit(prompt, prepared, moodboards, model, webhook_url, wishes))
 
     async def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
         """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""
@@ -88,8 +92,11 @@ class AsyncClient:
 
     async def _style_reference(self, reference: Reference) -> dict[str, Any]:
         source, strength = calls.split(reference)
-        url = str(source) if calls.is_address(source) else (await self.assets.upload(source)).image_url
-        return calls.style_reference(url, strength)
+        return calls.style_reference(await self.address(source), strength)
+
+    async def address(self, source: Source) -> str:
+        """Where the server finds a picture; a file of yours is uploaded."""
+        return str(source) if calls.is_address(source) else (await self.assets.upload(source)).image_url
 
 
 class AsyncJobs:
@@ -171,3 +178,34 @@ class AsyncAssets:
     async def delete(self, asset_id: UUID) -> None:
         """Forget an uploaded picture and its file."""
         await self._client.send(calls.delete_asset(asset_id))
+
+
+class AsyncMoodboards:
+    """Pictures that are read as one direction."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def create(self, name: str, pictures: Sequence[Source]) -> Moodboard:
+        """Make a moodboard; files among `pictures` are uploaded first. The job `job_id` analyses it."""
+        urls = [await self._client.address(picture) for picture in pictures]
+        return await self._client.send(calls.create_moodboard(name, urls))
+
+    async def get(self, moodboard_id: UUID) -> Moodboard:
+        """One moodboard, with what its analysis found."""
+        return await self._client.send(calls.get_moodboard(moodboard_id))
+
+    async def list(self, *, limit: int = 100, cursor: str | None = None) -> Page[Moodboard]:
+        """Moodboards, newest first; `cursor` is the `next_cursor` of the page before."""
+        return await self._client.send(calls.list_moodboards(limit, cursor))
+
+    async def update(
+        self, moodboard_id: UUID, *, pictures: Sequence[Source] | None = None, **changes: Unpack[Changes]
+    ) -> Moodboard:
+        """Change words or name; `pictures` replace all that it has, and are analysed."""
+        urls = None if pictures is None else [await self._client.address(picture) for picture in pictures]
+        return await self._client.send(calls.update_moodboard(moodboard_id, urls, changes))
+
+    async def delete(self, moodboard_id: UUID) -> None:
+        """Forget a moodboard; assets among its pictures stay."""
+        await self._client.send(calls.delete_moodboard(moodboard_id))

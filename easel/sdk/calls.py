@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from easel import errors
 from easel.schema.assets import Asset
 from easel.schema.generation import AspectRatio, Creativity
-from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status
+from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Result, Status
+from easel.schema.moodboards import Moodboard
 from easel.schema.pages import Page
 from easel.sdk.events import Event
 
@@ -22,6 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Variant = Literal["medium", "medium-turbo", "large"]
 Source = str | Path  # a picture: a file of yours, or an address (http, https or data)
 Reference = Source | tuple[Source, float]  # alone, or with its strength
+Board = UUID | tuple[UUID, float]  # a moodboard's id, alone or with its strength
 
 TIMEOUT = 30.0  # seconds for an answer; also for the next line of a stream, which the server keeps alive
 PAUSE = 2.0  # seconds between two questions after a job whose server does not stream
@@ -49,12 +51,28 @@ class Call(Generic[Answer]):
     options: dict[str, Any] = field(default_factory=dict)  # as httpx's `request` takes them
 
 
+class Changes(TypedDict, total=False):
+    """What may become of a moodboard; None gives a text back to the analysis."""
+
+    name: str
+    taste_profile: str | None
+    keywords: Sequence[str] | None
+    avoids: Sequence[str] | None
+
+
 def submit(
-    prompt: str, references: Sequence[dict[str, Any]], model: Variant, webhook_url: str | None, wishes: Wishes
+    prompt: str,
+    references: Sequence[dict[str, Any]],
+    moodboards: Sequence[Board],
+    model: Variant,
+    webhook_url: str | None,
+    wishes: Wishes,
 ) -> Call[Job]:
     body = {"prompt": prompt, **wishes}
     if references:
         body["image_style_references"] = references
+    if moodboards:
+        body["moodboards"] = [_board(board) for board in moodboards]
     headers = {"X-Webhook-URL": webhook_url} if webhook_url else {}
     return Call("POST", f"/generate/image/krea/krea-2/{model}", _as(Job), {"json": body, "headers": headers})
 
@@ -92,6 +110,27 @@ def delete_asset(asset_id: UUID) -> Call[None]:
     return Call("DELETE", f"/assets/{asset_id}", _nothing)
 
 
+def create_moodboard(name: str, urls: Sequence[str]) -> Call[Moodboard]:
+    return Call("POST", "/moodboards", _as(Moodboard), {"json": {"name": name, "urls": urls}})
+
+
+def get_moodboard(moodboard_id: UUID) -> Call[Moodboard]:
+    return Call("GET", f"/moodboards/{moodboard_id}", _as(Moodboard))
+
+
+def list_moodboards(limit: int, cursor: str | None) -> Call[Page[Moodboard]]:
+    return Call("GET", "/moodboards", _as(Page[Moodboard]), _params(limit=limit, cursor=cursor))
+
+
+def update_moodboard(moodboard_id: UUID, urls: Sequence[str] | None, changes: Changes) -> Call[Moodboard]:
+    body = {**changes, **({} if urls is None else {"urls": urls})}
+    return Call("PATCH", f"/moodboards/{moodboard_id}", _as(Moodboard), {"json": body})
+
+
+def delete_moodboard(moodboard_id: UUID) -> Call[None]:
+    return Call("DELETE", f"/moodboards/{moodboard_id}", _nothing)
+
+
 def download(url: str) -> Call[bytes]:
     # Pictures are public, and may lie on another host: the token stays at home.
     return Call("GET", url, lambda answer: answer.content, {"auth": None})
@@ -110,6 +149,12 @@ def is_address(source: Source) -> bool:
 def style_reference(url: str, strength: float | None) -> dict[str, Any]:
     """One item of `image_style_references`."""
     return {"url": url} if strength is None else {"url": url, "strength": strength}
+
+
+def _board(board: Board) -> dict[str, Any]:
+    if isinstance(board, tuple):
+        return {"id": str(board[0]), "strength": board[1]}
+    return {"id": str(board)}
 
 
 def events(job_id: UUID, last_id: str) -> dict[str, Any]:
@@ -139,13 +184,18 @@ def check(response: httpx.Response) -> None:
 
 def picture_url(job: Job) -> str:
     """Where the picture of a job that has ended is, or raise why there is none."""
+    return made(job).urls[0]
+
+
+def made(job: Job) -> Result:
+    """What a job that has ended made, or raise why it made nothing."""
     assert job.status in TERMINAL, job.status
     if job.status == "cancelled":
         raise errors.Cancelled("The job was cancelled.")
     if job.error:
         raise _JOB_ERRORS.get(job.error.code, errors.JobError)(f"{job.error.code}: {job.error.message}")
     assert job.result, job
-    return job.result.urls[0]
+    return job.result
 
 
 def unreachable(url: str, error: httpx.TransportError) -> errors.Unreachable:

@@ -12,9 +12,10 @@ import httpx
 from easel.errors import TooManyRequests, Unavailable, Unreachable
 from easel.schema.assets import Asset
 from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status
+from easel.schema.moodboards import Moodboard
 from easel.schema.pages import Page
 from easel.sdk import calls
-from easel.sdk.calls import Call, Reference, Variant, Wishes
+from easel.sdk.calls import Board, Call, Changes, Reference, Source, Variant, Wishes
 from easel.sdk.events import EventReader
 from easel.sdk.pictures import Picture
 from easel.sdk.server import find
@@ -33,6 +34,7 @@ class Client:
         self.http = httpx.Client(base_url=self.server.url, auth=self.server.sign, timeout=calls.TIMEOUT)
         self.jobs = Jobs(self)
         self.assets = Assets(self)
+        self.moodboards = Moodboards(self)
 
     def __enter__(self) -> Self:
         return self
@@ -49,25 +51,30 @@ class Client:
         prompt: str,
         *,
         references: Sequence[Reference] = (),
+        moodboards: Sequence[Board] = (),
         model: Variant = "medium",
         on_progress: Callable[[Progress], None] | None = None,
         **wishes: Unpack[Wishes],
     ) -> Picture:
-        """Paint `prompt` in the look of `references`."""
-        return self.wait(self.submit(prompt, references=references, model=model, **wishes), on_progress)
+        """Paint `prompt` in the look of `references`, in the direction of a moodboard."""
+        return self.wait(
+            self.submit(prompt, references=references, moodboards=moodboards, model=model, **wishes),
+            on_progress,
+        )
 
     def submit(
         self,
         prompt: str,
         *,
         references: Sequence[Reference] = (),
+        moodboards: Sequence[Board] = (),
         model: Variant = "medium",
         webhook_url: str | None = None,
         **wishes: Unpack[Wishes],
     ) -> Job:
         """Ask for a picture without waiting for it. Files among `references` are uploaded first."""
         prepared = [self._style_reference(reference) for reference in references]
-        return self.send(calls.submit(prompt, prepared, model, webhook_url, wishes))
+        return self.send(calls.submit(prompt, prepared, moodboards, model, webhook_url, wishes))
 
     def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
         """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""
@@ -90,8 +97,11 @@ class Client:
 
     def _style_reference(self, reference: Reference) -> dict[str, Any]:
         source, strength = calls.split(reference)
-        url = str(source) if calls.is_address(source) else self.assets.upload(source).image_url
-        return calls.style_reference(url, strength)
+        return calls.style_reference(self.address(source), strength)
+
+    def address(self, source: Source) -> str:
+        """Where the server finds a picture; a file of yours is uploaded."""
+        return str(source) if calls.is_address(source) else self.assets.upload(source).image_url
 
 
 class Jobs:
@@ -172,3 +182,34 @@ class Assets:
     def delete(self, asset_id: UUID) -> None:
         """Forget an uploaded picture and its file."""
         self._client.send(calls.delete_asset(asset_id))
+
+
+class Moodboards:
+    """Pictures that are read as one direction."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def create(self, name: str, pictures: Sequence[Source]) -> Moodboard:
+        """Make a moodboard; files among `pictures` are uploaded first. The job `job_id` analyses it."""
+        urls = [self._client.address(picture) for picture in pictures]
+        return self._client.send(calls.create_moodboard(name, urls))
+
+    def get(self, moodboard_id: UUID) -> Moodboard:
+        """One moodboard, with what its analysis found."""
+        return self._client.send(calls.get_moodboard(moodboard_id))
+
+    def list(self, *, limit: int = 100, cursor: str | None = None) -> Page[Moodboard]:
+        """Moodboards, newest first; `cursor` is the `next_cursor` of the page before."""
+        return self._client.send(calls.list_moodboards(limit, cursor))
+
+    def update(
+        self, moodboard_id: UUID, *, pictures: Sequence[Source] | None = None, **changes: Unpack[Changes]
+    ) -> Moodboard:
+        """Change words or name; `pictures` replace all that it has, and are analysed."""
+        urls = None if pictures is None else [self._client.address(picture) for picture in pictures]
+        return self._client.send(calls.update_moodboard(moodboard_id, urls, changes))
+
+    def delete(self, moodboard_id: UUID) -> None:
+        """Forget a moodboard; assets among its pictures stay."""
+        self._client.send(calls.delete_moodboard(moodboard_id))

@@ -27,6 +27,7 @@ from easel.store.queue import Entry
 
 UNLIMITED = Limits()
 
+MOODBOARD = tables.Job.request["moodboard_id"].astext.label("moodboard_id")  # of an analysis
 TOLD = (  # the columns that a Job is made of
     tables.Job.id,
     tables.Job.status,
@@ -35,6 +36,7 @@ TOLD = (  # the columns that a Job is made of
     tables.Job.file_key,
     tables.Job.error_code,
     tables.Job.error_message,
+    MOODBOARD,
 )
 CLOSED = (*TOLD, tables.Job.workspace_id, tables.Job.cost, tables.Job.base_url, tables.Job.webhook_url)
 
@@ -45,11 +47,24 @@ class Claim:
 
     id: UUID
     workspace_id: UUID
+    lease: UUID
+    claims: int  # how often the job was begun, this time included
+
+
+@dataclass(frozen=True)
+class Generation(Claim):
+    """A picture to be painted."""
+
     variant: str
     request: GenerationRequest
     seed: int
-    lease: UUID
-    claims: int  # how often the job was begun, this time included
+
+
+@dataclass(frozen=True)
+class Analysis(Claim):
+    """A moodboard to be read."""
+
+    moodboard_id: UUID
 
 
 async def submit(
@@ -65,13 +80,76 @@ async def submit(
     asked: GenerationRequest | None = None,
     limits: Limits = UNLIMITED,
 ) -> Job:
-    """Accept a job: its row and its queue entry commit together, or not at all.
+    """Ask for a picture; `asked` is the request as it came, by which its idempotency key knows it.
 
-    It waits in the backlog if the workspace has as many under way as it may. PaymentRequired when the balance
-    does not cover it, TooManyRequests when the backlog is full. `asked` is the request as it came, by which
-    its idempotency key knows it, if it was changed since.
+    PaymentRequired when the balance does not cover it, TooManyRequests when the backlog is full.
     """
     asked = asked or request
+    picture = {
+        "variant": variant,
+        "request": request.model_dump(mode="json"),
+        "seed": request.seed if request.seed is not None else secrets.randbelow(2**32),
+        "cost": price(MODELS[variant], request),
+        "idempotency_key": idempotency_key,
+        "asked_hash": _hash(variant, asked) if idempotency_key else None,
+    }
+    async with database.begin() as connection:
+        job = await _add(
+            connection,
+            workspace_id,
+            picture,
+            base_url=base_url,
+            token_id=token_id,
+            webhook_url=webhook_url,
+            limits=limits,
+        )
+    if job is None:
+        assert idempotency_key
+        job = await earlier(database, workspace_id, variant, asked, idempotency_key, base_url)
+    assert job
+    return job
+
+
+async def submit_analysis(
+    connection: AsyncConnection,
+    workspace_id: UUID,
+    moodboard_id: UUID,
+    *,
+    base_url: str,
+    token_id: UUID | None,
+    webhook_url: str | None,
+    limits: Limits,
+) -> Job:
+    """Ask for the analysis of a moodboard, in the transaction that changes its pictures."""
+    analysis = {"kind": "analysis", "request": {"moodboard_id": str(moodboard_id)}, "cost": 0}
+    job = await _add(
+        connection,
+        workspace_id,
+        analysis,
+        base_url=base_url,
+        token_id=token_id,
+        webhook_url=webhook_url,
+        limits=limits,
+    )
+    assert job
+    return job
+
+
+async def _add(
+    connection: AsyncConnection,
+    workspace_id: UUID,
+    work: dict[str, Any],
+    *,
+    base_url: str,
+    token_id: UUID | None,
+    webhook_url: str | None,
+    limits: Limits,
+) -> Job | None:
+    """Accept a job: its row and its queue entry commit together, or not at all.
+
+    It waits in the backlog if the workspace has as many under way as it may. None if its idempotency key is
+    taken. PaymentRequired when the balance does not cover it, TooManyRequests when the backlog is full.
+    """
     row = {
         "id": new_id(),
         "workspace_id": workspace_id,
@@ -79,34 +157,25 @@ async def submit(
         "status": "queued" if limits.concurrency is None else "backlogged",
         "turn": backlog.next_turn(workspace_id),
         "created_at": func.clock_timestamp(),  # not before the workspace was held
-        "variant": variant,
-        "request": request.model_dump(mode="json"),
-        "seed": request.seed if request.seed is not None else secrets.randbelow(2**32),
-        "cost": price(MODELS[variant], request),
         "base_url": base_url,
         "webhook_url": webhook_url,
-        "idempotency_key": idempotency_key,
-        "asked_hash": _hash(variant, asked) if idempotency_key else None,
+        **work,
     }
-    async with database.begin() as connection:
-        if limits != UNLIMITED:
-            await workspaces.hold(connection, workspace_id)
-        added = await connection.execute(
-            upsert(tables.Job).values(row).on_conflict_do_nothing().returning(*TOLD, tables.Job.turn)
-        )
-        if (told := added.one_or_none()) is not None:
-            if limits.prepaid:
-                await ledger.check_cover(connection, workspace_id)
-            if told.status == "queued":
-                await queue.add(connection, queue.GENERATE, told.id, told.turn)
-                return _job(told, base_url)
-            await backlog.promote(connection, workspace_id, limits)
-            await backlog.check_size(connection, workspace_id, limits)
-            return _job(await _row(connection, TOLD, workspace_id, told.id), base_url)
-    assert idempotency_key
-    made = await earlier(database, workspace_id, variant, asked, idempotency_key, base_url)
-    assert made
-    return made
+    if limits != UNLIMITED:
+        await workspaces.hold(connection, workspace_id)
+    added = await connection.execute(
+        upsert(tables.Job).values(row).on_conflict_do_nothing().returning(*TOLD, tables.Job.turn)
+    )
+    if (told := added.one_or_none()) is None:
+        return None
+    if limits.prepaid and row["cost"]:
+        await ledger.check_cover(connection, workspace_id)
+    if told.status == "queued":
+        await queue.add(connection, queue.GENERATE, told.id, told.turn)
+        return _job(told, base_url)
+    await backlog.promote(connection, workspace_id, limits)
+    await backlog.check_size(connection, workspace_id, limits)
+    return _job(await _row(connection, TOLD, workspace_id, told.id), base_url)
 
 
 async def earlier(
@@ -148,13 +217,14 @@ async def details(database: Database, workspace_id: UUID, job_id: UUID) -> JobDe
         row = await _row(connection, tables.Job.__table__.columns, workspace_id, job_id)
     return JobDetails(
         job_id=row.id,
+        kind=row.kind,
         status=row.status,
         variant=row.variant,
-        prompt=row.request["prompt"],
+        prompt=row.request.get("prompt"),
         expanded_prompt=row.expanded_prompt,
         seed=row.seed,
         cost=usd(row.cost),
-        charged=row.status == "completed",
+        charged=row.status == "completed" and row.cost > 0,
         engine=row.engine,
         checkpoint=row.checkpoint,
         created_at=row.created_at,
@@ -172,23 +242,23 @@ async def page(
     limit: int,
     before: datetime | None = None,
     status: Status | None = None,
-    variants: Sequence[str] | None = None,
+    types: Sequence[str] | None = None,
 ) -> Page[Job]:
-    """The newest jobs created before `before`."""
+    """The newest jobs created before `before`; a type is a variant, or the kind of a job that has none."""
     query = select(*TOLD).where(tables.Job.workspace_id == workspace_id)
     if before is not None:
         query = query.where(tables.Job.created_at < before)
     if status is not None:
         query = query.where(tables.Job.status == status)
-    if variants is not None:
-        query = query.where(tables.Job.variant.in_(variants))
+    if types is not None:
+        query = query.where(func.coalesce(tables.Job.variant, tables.Job.kind).in_(types))
     async with database.read() as connection:
         rows = (await connection.execute(query.order_by(tables.Job.created_at.desc()).limit(limit + 1))).all()
     items = [_job(row, base_url) for row in rows[:limit]]
     return Page(items=items, next_cursor=written(items[-1].created_at) if len(rows) > limit else None)
 
 
-async def claim(database: Database, job_id: UUID) -> Claim | None:
+async def claim(database: Database, job_id: UUID) -> Generation | Analysis | None:
     """Begin a queued job, or begin again: whoever held it before can no longer finish it."""
     statement = (
         update(tables.Job)
@@ -207,14 +277,17 @@ async def claim(database: Database, job_id: UUID) -> Claim | None:
             tables.Job.seed,
             tables.Job.lease,
             tables.Job.claims,
+            MOODBOARD,
         )
     )
     async with database.begin() as connection:
         row = (await connection.execute(statement)).one_or_none()
     if row is None:
         return None
-    fields = {**row._mapping, "request": GenerationRequest.model_validate(row.request)}
-    return Claim(**fields)
+    held = (row.id, row.workspace_id, row.lease, row.claims)
+    if row.moodboard_id:
+        return Analysis(*held, UUID(row.moodboard_id))
+    return Generation(*held, row.variant, GenerationRequest.model_validate(row.request), row.seed)
 
 
 async def report(database: Database, claim: Claim, progress: Progress) -> None:
@@ -231,14 +304,14 @@ async def complete(
     claim: Claim,
     entry: Entry,
     *,
-    file_key: str,
-    expanded_prompt: str,
+    file_key: str | None,
+    expanded_prompt: str | None,
     engine: str,
     checkpoint: str,
     details: dict[str, Any],
     limits: Limits = UNLIMITED,
 ) -> bool:
-    """End a job with its picture, and charge it; False when it is no longer ours."""
+    """End a job with what it made, and charge it; False when it is no longer ours."""
     return await _finish(
         database,
         claim,
@@ -256,7 +329,7 @@ async def complete(
 async def fail(
     database: Database, claim: Claim, entry: Entry, *, code: str, message: str, limits: Limits = UNLIMITED
 ) -> bool:
-    """End a job with the reason why there is no picture; False when it is no longer ours."""
+    """End a job with the reason why it made nothing; False when it is no longer ours."""
     message = message.replace("\x00", "")
     return await _finish(
         database, claim, entry, limits, status="failed", error_code=code, error_message=message
@@ -269,7 +342,7 @@ async def _finish(database: Database, claim: Claim, entry: Entry, limits: Limits
         row = await _end(connection, update(tables.Job).where(*_held(claim)), values)
         if row is None:
             return False
-        if row.status == "completed":
+        if row.status == "completed" and row.cost:
             await ledger.charge(connection, row.workspace_id, row.id, row.cost)
         await queue.remove(connection, entry)
         await backlog.promote(connection, claim.workspace_id, limits)
@@ -287,17 +360,23 @@ async def discard(database: Database, entry: Entry) -> None:
 async def cancel(
     database: Database, workspace_id: UUID, job_id: UUID, base_url: str, *, limits: Limits = UNLIMITED
 ) -> Job:
-    """End a job before it is done; one that has ended already stays as it is. NotFound if there is none.
+    """End a job before it is done; one that has ended already stays as it is. NotFound if there is none."""
+    async with database.begin() as connection:
+        await workspaces.hold(connection, workspace_id)
+        row = await stop(connection, workspace_id, job_id, limits)
+        return _job(row or await _row(connection, TOLD, workspace_id, job_id), base_url)
+
+
+async def stop(connection: AsyncConnection, workspace_id: UUID, job_id: UUID, limits: Limits) -> Any:
+    """Cancel a job that has not ended, in a transaction that holds the workspace; the row if there was one.
 
     Its queue entry stays: a worker that comes to it finds nothing to do, one at work stops at its next step.
     """
     mine = (tables.Job.workspace_id == workspace_id, tables.Job.id == job_id)
-    async with database.begin() as connection:
-        await workspaces.hold(connection, workspace_id)
-        open_job = update(tables.Job).where(*mine, tables.Job.status.not_in(TERMINAL))
-        row = await _end(connection, open_job, {"status": "cancelled"})
-        await backlog.promote(connection, workspace_id, limits)
-        return _job(row or await _row(connection, TOLD, workspace_id, job_id), base_url)
+    open_job = update(tables.Job).where(*mine, tables.Job.status.not_in(TERMINAL))
+    row = await _end(connection, open_job, {"status": "cancelled"})
+    await backlog.promote(connection, workspace_id, limits)
+    return row
 
 
 async def _end(connection: AsyncConnection, guarded: Update, values: dict[str, Any]) -> Any:
@@ -348,6 +427,12 @@ def _job(row: Any, base_url: str) -> Job:
         status=row.status,
         created_at=row.created_at,
         completed_at=row.completed_at,
-        result=Result(urls=[f"{base_url}/files/{row.file_key}"]) if row.file_key else None,
+        result=_result(row, base_url) if row.status == "completed" else None,
         error=Failure(code=row.error_code, message=row.error_message) if row.error_code else None,
     )
+
+
+def _result(row: Any, base_url: str) -> Result:
+    if row.moodboard_id:
+        return Result(moodboard_id=row.moodboard_id)
+    return Result(urls=[f"{base_url}/files/{row.file_key}"])

@@ -96,7 +96,7 @@ class Asset(Base):
 
 
 class Job(Base):
-    """A picture that was asked for."""
+    """Work that was asked for: a picture, or the analysis of a moodboard."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -108,7 +108,15 @@ class Job(Base):
             "(completed_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))",
             name="jobs_completed_at",
         ),
-        CheckConstraint("(file_key IS NOT NULL) = (status = 'completed')", name="jobs_file_key"),
+        CheckConstraint("kind IN ('generation', 'analysis')", name="jobs_kind"),
+        CheckConstraint(
+            "CASE WHEN kind = 'generation' THEN num_nulls(variant, seed)"
+            " ELSE num_nonnulls(variant, seed) END = 0",
+            name="jobs_generation",
+        ),
+        CheckConstraint(
+            "(file_key IS NOT NULL) = (kind = 'generation' AND status = 'completed')", name="jobs_file_key"
+        ),
         CheckConstraint("(error_code IS NOT NULL) = (status = 'failed')", name="jobs_error"),
         Index("jobs_newest", "workspace_id", "created_at"),
         Index(
@@ -133,9 +141,10 @@ class Job(Base):
     token_id: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id"))  # that asked for it
     status: Mapped[str] = mapped_column(server_default="queued")
     turn: Mapped[int] = mapped_column(server_default="0")  # in the queue that all workspaces share
-    variant: Mapped[str]
+    kind: Mapped[str] = mapped_column(server_default="generation")
+    variant: Mapped[str | None]
     request: Mapped[dict[str, Any]]
-    seed: Mapped[int] = mapped_column(BigInteger)
+    seed: Mapped[int | None] = mapped_column(BigInteger)
     cost: Mapped[Decimal]  # as quoted; charged when the job completes
     base_url: Mapped[str]  # of the file URLs in its webhook
     webhook_url: Mapped[str | None]
@@ -153,6 +162,27 @@ class Job(Base):
     details: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]
+
+
+class Moodboard(Base):
+    """Pictures that are read as one direction."""
+
+    __tablename__ = "moodboards"
+    __table_args__ = (
+        CheckConstraint("cardinality(urls) BETWEEN 1 AND 200", name="moodboards_urls"),
+        Index("moodboards_newest", "workspace_id", "created_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[UUID] = _workspace()
+    name: Mapped[str]
+    urls: Mapped[list[str]]  # of its pictures
+    files: Mapped[list[str]]  # keys of those pictures that came inside a request, and go with the board
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"))  # its latest analysis
+    found: Mapped[dict[str, Any] | None]  # by an analysis of these pictures
+    edits: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # words of the user's, by field
+    share_key: Mapped[str | None] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = _now()
 
 
 class Event(Base):

@@ -10,9 +10,9 @@ from easel.catalog import Model
 from easel.engine.engine import Conditioning
 from easel.model.krea2 import Krea2
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Reference
+from easel.schema.painting import UNMOVED, Mood, Reference
 from easel.style.expand import expand
-from easel.style.looks import leading_hand, look_of
+from easel.style.looks import joined, leading_hand, look_of
 from easel.style.plan import Plan, plan
 from easel.style.references import shown
 from easel.style.scene import Library, draw
@@ -33,6 +33,7 @@ def compose(
     seed: int,
     krea: Krea2,
     library: Library,
+    mood: Mood = UNMOVED,
 ) -> Composition:
     """Expand the prompt, read the references, plan the scene and draw it."""
     heard = shown(references)
@@ -48,12 +49,14 @@ def compose(
             for places, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
-    prompt = expand(request.prompt, request.creativity, seed, bool(heard), similarity)
+    prompt = expand(request.prompt, request.creativity, seed, bool(heard), similarity, mood)
     planned = plan(prompt, width // 2, height // 2, seed, library, nearest)
     looks = [(krea.reader.read(r.sheet, r.statistics), r.strength) for r in heard if r.strength > 0]
+    looks.sort(key=lambda look: look[1], reverse=True)
     left = 1 - sum(strength for _, strength in looks)
     if left > 0 and (said := look_of(prompt, seed)):
         looks.append((said, left))
+    looks = joined(looks)
     find = library.by(leading_hand(looks, model.weights), planned.scene.ground.dark)
     canvas, cover = draw(planned.scene.at(min(width, height)), find)
     conditioning = Conditioning(

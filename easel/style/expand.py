@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from easel.schema.painting import UNMOVED, Mood
 from easel.style.vocabulary import CLASHES, COLOURS, SLOTS
 from easel.style.words import looks, refusals, singular, split
 
@@ -19,11 +20,17 @@ NEAR = 0.62  # cosine from which a clause counts as saying a slot's phrase
 
 
 def expand(
-    prompt: str, creativity: str, seed: int, styled: bool, similarity: Similarity | None = None
+    prompt: str,
+    creativity: str,
+    seed: int,
+    styled: bool,
+    similarity: Similarity | None = None,
+    mood: Mood = UNMOVED,
 ) -> str:
     """The prompt with phrases added for some slots it leaves empty: none for "raw", all for "high".
 
-    `styled`: references give the look, so only what is seen may be added.
+    `styled`: references give the look, so only what is seen may be added. The mood's keywords come before,
+    unless the prompt says otherwise, and what it avoids is not added.
     """
     if creativity == "raw" or len(prompt.encode()) > MOST_BYTES:
         return prompt
@@ -32,16 +39,19 @@ def expand(
     refused = {singular(word) for word in refusals(words)}
     facts = stated(words) | {f"no:{word}" for word in refused}
     filled = {fact.split(":")[0] for fact in facts} | near(prompt, similarity)
+    shunned = {avoid.lower(): set(looks(split(avoid))) for avoid in mood.avoids}
+    added = [word for word in mood.keywords if not slots(word) & filled and not avoided(word, shunned)]
+    facts |= {fact for word in added for fact in stated(split(word))}
+    filled |= {slot for word in added for slot in slots(word)}
     empty = [slot for slot in SLOTS if slot not in filled and (slot in CONTENT or not styled)]
     chosen = rng.sample(empty, min(len(empty), rng.randint(*COUNTS[creativity])))
-    added: list[str] = []
     for slot in sorted(chosen, key=list(SLOTS).index):
         options = [
             (key, phrase)
             for key, phrases in SLOTS[slot].items()
             if not clashes(f"{slot}:{key}", facts)
             for phrase in phrases[:3]
-            if not mentions(phrase, refused)
+            if not mentions(phrase, refused) and not avoided(phrase, shunned)
         ]
         if options:
             weights = [1 / sum(key == other for other, _ in options) for key, _ in options]
@@ -74,6 +84,17 @@ def near(prompt: str, similarity: Similarity | None) -> set[str]:
 
 def clashes(option: str, facts: set[str]) -> bool:
     return any(option in CLASHES.get(fact, ()) or fact in CLASHES.get(option, ()) for fact in facts)
+
+
+def slots(phrase: str) -> set[str]:
+    """What a phrase says something of."""
+    return {slot for slot, _ in looks(split(phrase))}
+
+
+def avoided(phrase: str, shunned: dict[str, set[tuple[str, str]]]) -> bool:
+    """Whether the phrase says what is shunned, in the same words or in others of the same meaning."""
+    said = set(looks(split(phrase)))
+    return any(text in phrase.lower() or said & meant for text, meant in shunned.items())
 
 
 def mentions(phrase: str, refused: set[str]) -> bool:

@@ -47,6 +47,27 @@ def look_of(prompt: str, seed: int) -> Look | None:
     return replace(look, amount=1.0) if palette == "monochrome" else look
 
 
+def joined(looks: Sequence[tuple[Look, float]]) -> list[tuple[Look, float]]:
+    """Looks of one technique as one, in the numbers and inks of the first: its marks are laid once, not as
+    several prints on one sheet."""
+    alike: dict[str, list[tuple[Look, float]]] = {}
+    for look, strength in looks:
+        alike.setdefault(look.technique, []).append((look, strength))
+    return [_one(same) if len(same) > 1 else same[0] for same in alike.values()]
+
+
+def _one(looks: Sequence[tuple[Look, float]]) -> tuple[Look, float]:
+    whole, coloured = sum(s for _, s in looks), sum(s * look.amount for look, s in looks)
+    ramps = [look.ramp * s * look.amount / coloured for look, s in looks if look.amount]
+    first = replace(
+        looks[0][0],
+        hand=next((look.hand for look, _ in looks if look.hand), ""),
+        ramp=sum(ramps[1:], ramps[0]) if ramps else looks[0][0].ramp,
+        amount=coloured / whole,
+    )
+    return first, whole
+
+
 def leading_hand(looks: Sequence[tuple[Look, float]], weights: Weights) -> str:
     """Who draws the scene: the hand of the strongest look that tells, or the default of the weights."""
     told = [(strength, look.hand) for look, strength in looks if look.hand and strength >= LEADS]

@@ -1,16 +1,19 @@
 """The painter that ships: the nano model, from a request to a picture."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+from PIL import Image
 
 from easel.catalog import Model
 from easel.engine.engine import Engine
 from easel.model import krea2
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Painting, Reference, Step
+from easel.schema.painting import UNMOVED, Mood, Painting, Reference, Step, Taste
 from easel.style.compose import compose
 from easel.style.scene import Library
+from easel.style.taste import taste
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "nano"
 
@@ -37,10 +40,11 @@ class NanoPainter:
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
+        mood: Mood = UNMOVED,
     ) -> Painting:
         """Compose and paint; `on_step` may raise to stop."""
         begun = time.perf_counter()
-        composition = compose(request, references, model, seed, self._krea, self._library)
+        composition = compose(request, references, model, seed, self._krea, self._library, mood)
         composed = time.perf_counter() - begun
         image = self._engine.paint(composition.conditioning, on_step)
         timings = {"compose_seconds": composed} | {f"{k}_seconds": v for k, v in self._engine.seconds.items()}
@@ -54,3 +58,7 @@ class NanoPainter:
             "timings": {part: round(seconds, 3) for part, seconds in timings.items()},
         }
         return Painting(image, composition.conditioning.prompt, details)
+
+    def analyse(self, pictures: Iterable[Image.Image]) -> Taste:
+        """Read a moodboard, as far as the reader of looks can tell."""
+        return taste(pictures, self._krea.reader)

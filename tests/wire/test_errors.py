@@ -34,7 +34,15 @@ def test_a_wrong_method_is_told_the_right_ones(api: Api) -> None:
 
 @pytest.mark.parametrize("id", ["x", "00000000-0000-0000-0000-000000000000", "%00", "a%2Fb", "é"])
 @pytest.mark.parametrize(
-    "path", ["/jobs/{}", "/jobs/{}/details", "/jobs/{}/events", "/assets/{}", "/webhooks/deliveries/{}"]
+    "path",
+    [
+        "/jobs/{}",
+        "/jobs/{}/details",
+        "/jobs/{}/events",
+        "/assets/{}",
+        "/moodboards/{}",
+        "/webhooks/deliveries/{}",
+    ],
 )
 def test_an_id_of_nothing_is_404(api: Api, path: str, id: str) -> None:
     answer = api.client.get(path.format(id))

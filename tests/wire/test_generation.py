@@ -32,6 +32,7 @@ def test_the_model_is_the_route(api: Api) -> None:
     assert api.client.post(f"{MEDIUM}-rare", json={"prompt": "a fox"}).status_code == 404
 
 
+NOBODY = "00000000-0000-0000-0000-000000000000"
 NOT_VALID: list[tuple[Any, list[Any], tuple[str, ...]]] = [
     ({}, ["prompt"], ("prompt is missing", "add it")),
     ({"prompt": ""}, ["prompt"], ("at least 1 character", "''")),
@@ -50,6 +51,7 @@ NOT_VALID: list[tuple[Any, list[Any], tuple[str, ...]]] = [
     (A_FOX | {"model": "x"}, ["model"], ("no field of this request", "'x'", "leave it out")),
     (A_FOX | {"image_style_references": {}}, ["image_style_references"], ("array",)),
     (A_FOX | {"image_style_references": [{"url": "x"}] * 11}, ["image_style_references"], ("at most 10",)),
+    (A_FOX | {"moodboards": [{"id": NOBODY}] * 2}, ["moodboards"], ("at most 1 item",)),
 ]
 
 NOT_USABLE: list[tuple[dict[str, Any], list[Any], tuple[str, ...]]] = [
@@ -58,7 +60,6 @@ NOT_USABLE: list[tuple[dict[str, Any], list[Any], tuple[str, ...]]] = [
         for field, value in {
             "styles": [{"id": "a", "strength": 1}],
             "presetStyles": [{"id": "a", "strength": 1}],
-            "moodboards": [{"id": "a"}],
             "image_url": "https://example.com/a.png",
             "imageUrl": "https://example.com/a.png",
             "strength": 0.5,
@@ -66,6 +67,19 @@ NOT_USABLE: list[tuple[dict[str, Any], list[Any], tuple[str, ...]]] = [
             "complexity": -10,
             "movement": 1,
         }.items()
+    ),
+    ({"moodboards": [{"id": "a"}]}, ["moodboards", 0, "id"], ("UUID", "'a'")),
+    ({"moodboards": [{"id": NOBODY}]}, ["moodboards", 0, "id"], ("no moodboard", NOBODY, "GET /moodboards")),
+    ({"moodboards": [{}]}, ["moodboards", 0, "id"], ("id is missing",)),
+    (
+        {"moodboards": [{"id": NOBODY, "strength": 1.6}]},
+        ["moodboards", 0, "strength"],
+        ("less than or equal to 1.5", "1.6"),
+    ),
+    (
+        {"moodboards": [{"id": NOBODY, "strength": -0.6}]},
+        ["moodboards", 0, "strength"],
+        ("greater than or equal to -0.5", "-0.6"),
     ),
     ({"image_style_references": ["https://a"]}, ["image_style_references", 0], ("object", "'https://a'")),
     ({"image_style_references": [{}]}, ["image_style_references", 0, "url"], ("url is missing",)),

@@ -24,7 +24,13 @@ def test_the_document_is_public_and_its_request_schemas_stand_inline(api: Api) -
         assert body["properties"]["seed"]["type"] == ["number", "null"]
         assert body["properties"]["image_style_references"]["items"]["properties"]["url"]["format"] == "uri"
         assert all(field["description"] for field in body["properties"].values())
+        assert body["properties"]["moodboards"]["maxItems"] == 1
         assert body["required"] == ["prompt"]
+    for path, method in (("/moodboards", "post"), ("/moodboards/{id}", "patch")):
+        operation = told["paths"][path][method]
+        assert "$ref" not in json.dumps(operation["requestBody"])
+        body = operation["requestBody"]["content"]["application/json"]["schema"]
+        assert all(field["description"] for field in body["properties"].values())
     assert all(operation["summary"] for methods in told["paths"].values() for operation in methods.values())
     assert told["components"]["securitySchemes"]["bearerAuth"] == {"type": "http", "scheme": "bearer"}
 
@@ -38,6 +44,7 @@ def test_the_document_tells_defaults_and_bounds(api: Api) -> None:
         "resolution": "1K",
         "creativity": "medium",
         "image_style_references": [],
+        "moodboards": [],
     }
     strength = fields["image_style_references"]["items"]["properties"]["strength"]
     assert (strength["default"], strength["minimum"], strength["maximum"]) == (0.5, -2, 2)

@@ -1,0 +1,77 @@
+"""Where work is done: who paints, in which thread, where pictures come from, and what is handed over."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from obstore.exceptions import BaseError as BlobsError
+
+from easel import outbound, pictures
+from easel.errors import EngineError, JobError, NotFound
+from easel.ids import file_key
+from easel.schema.jobs import Progress
+from easel.schema.painting import Painter
+from easel.store.blobs import Blobs
+from easel.store.database import AWAY, Database
+
+Report = Callable[[Progress], Coroutine[Any, Any, None]]
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every job works with."""
+
+    painter: Painter
+    thread: Executor
+    database: Database
+    blobs: Blobs
+    allow_networks: Sequence[str]
+
+    async def fetched(self, url: str) -> bytes:
+        """The bytes behind the URL of a picture, or OutboundError or PictureError."""
+        if url.startswith("data:"):
+            return pictures.from_data_uri(url)
+        if key := file_key(url):
+            try:
+                return await self.blobs.get(key)
+            except NotFound:
+                pass  # another server's file, or one of ours that was deleted: its URL will tell
+        return await outbound.fetch(url, self.allow_networks)
+
+    async def at_the_easel(self, work: Callable[[], Thing]) -> Thing:
+        """What the painter makes in its thread; what is no fault of the job's is an EngineError."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.thread, work)
+        except (JobError, BlobsError, *AWAY):
+            raise
+        except Exception as error:
+            raise EngineError(f"The engine failed: {type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a job has made, and what is told of it."""
+
+    engine: str
+    checkpoint: str
+    details: dict[str, Any]
+    file_key: str | None = None
+    expanded_prompt: str | None = None
+
+
+class Laps:
+    """How long each part of the road took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._begun = time.monotonic()
+
+    def end(self, name: str) -> None:
+        """Put the time since the last lap down under `name`."""
+        now = time.monotonic()
+        self.seconds[name] = round(now - self._begun, 3)
+        self._begun = now
