@@ -8,7 +8,7 @@ from PIL import Image
 
 from easel.catalog import Model
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Painting, Reference, Step
+from easel.schema.painting import Painting, Reference, Step, ignored
 
 
 class NullPainter:
@@ -27,8 +27,10 @@ class NullPainter:
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
+        on_prompt: Callable[[str], None] = ignored,
     ) -> Painting:
         """The colour of `seed`, after as many steps as `model` takes."""
+        on_prompt(request.prompt)
         colour = tuple(random.Random(seed).randbytes(3))
         image = Image.new("RGB", request.size, colour)
         for index in range(1, model.steps + 1):

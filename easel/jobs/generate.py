@@ -10,8 +10,17 @@ from typing import Any
 from easel import outbound, pictures
 from easel.catalog import MODELS
 from easel.engine.images import png, preview
-from easel.errors import EngineError, JobError, NotFound, OutboundError, PictureError, ReferenceUnreadable
-from easel.ids import file_key, new_file_key
+from easel.errors import (
+    EngineError,
+    JobError,
+    NotFound,
+    OutboundError,
+    PictureError,
+    ReferenceUnreadable,
+    UnsafePicture,
+)
+from easel.ids import file_key, new_file_key, same_file_key
+from easel.safety.guard import Guard
 from easel.schema.generation import StyleReference
 from easel.schema.jobs import Progress
 from easel.schema.painting import Painter, Painting, Reference, Step
@@ -24,9 +33,10 @@ Report = Callable[[Progress], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where pictures are painted: who paints, in which thread, and where files come from and go to."""
+    """Where pictures are painted: who paints and who judges, and where files come from and go to."""
 
     painter: Painter
+    guard: Guard
     thread: Executor
     blobs: Blobs
     allow_networks: Sequence[str]
@@ -46,10 +56,13 @@ class Picture:
 async def generate(claim: Claim, workshop: Workshop, report: Report) -> Picture:
     """Paint what `claim` asks for and keep it, telling `report` of each step."""
     laps = Laps()
-    references = await gather(claim.request.image_style_references, workshop)
+    await workshop.guard.check_prompt(claim.request.prompt)
+    references = await gather(claim, workshop)
     laps.end("gather_seconds")
     painting = await paint(claim, references, workshop, report)
     laps.end("paint_seconds")
+    await workshop.guard.check_picture(painting.image, "The finished picture")
+    laps.end("check_seconds")
     key = await keep(claim, painting, workshop)
     laps.end("keep_seconds")
     painter = workshop.painter
@@ -71,12 +84,13 @@ class Laps:
         self._begun = now
 
 
-async def gather(references: Sequence[StyleReference], workshop: Workshop) -> list[Reference]:
+async def gather(claim: Claim, workshop: Workshop) -> list[Reference]:
     """The references as opened pictures, in their order."""
-    return await asyncio.gather(*(_opened(reference, workshop) for reference in references))
+    references = claim.request.image_style_references
+    return await asyncio.gather(*(_opened(reference, claim, workshop) for reference in references))
 
 
-async def _opened(reference: StyleReference, workshop: Workshop) -> Reference:
+async def _opened(reference: StyleReference, claim: Claim, workshop: Workshop) -> Reference:
     try:
         data = await _fetched(reference.url, workshop)
         image = await asyncio.to_thread(pictures.open_picture, data)
@@ -84,7 +98,19 @@ async def _opened(reference: StyleReference, workshop: Workshop) -> Reference:
         raise ReferenceUnreadable(
             f"The reference {reference.url[:200]!r} cannot be used: {error.message}"
         ) from error
+    try:
+        await workshop.guard.check_picture(image, f"The reference {reference.url[:200]!r}")
+    except UnsafePicture:
+        await _forget(reference.url, data, claim, workshop)
+        raise
     return Reference(image, reference.strength)
+
+
+async def _forget(url: str, data: bytes, claim: Claim, workshop: Workshop) -> None:
+    """Delete a reference that came in the body of a request; an asset is its owner's to delete."""
+    key = file_key(url)
+    if key and key == same_file_key(data, claim.workspace_id, key.rpartition(".")[2]):
+        await workshop.blobs.delete(key)
 
 
 async def _fetched(url: str, workshop: Workshop) -> bytes:
@@ -104,14 +130,19 @@ async def paint(
     """Let the painter paint in its thread; what `report` raises ends it after the step."""
     loop = asyncio.get_running_loop()
 
+    def on_prompt(prompt: str) -> None:
+        if prompt != claim.request.prompt:
+            asyncio.run_coroutine_threadsafe(workshop.guard.check_prompt(prompt), loop).result()
+
     def on_step(step: Step) -> None:
-        small = preview(step.preview) if step.preview else None
+        shown = step.preview if step.preview and workshop.guard.may_show(step.preview) else None
+        small = preview(shown) if shown else None
         progress = Progress(step=step.index, total=step.total, preview=small)
         asyncio.run_coroutine_threadsafe(report(progress), loop).result()
 
     def brush() -> Painting:
         model = MODELS[claim.variant]
-        return workshop.painter.paint(claim.request, references, model, claim.seed, on_step)
+        return workshop.painter.paint(claim.request, references, model, claim.seed, on_step, on_prompt)
 
     try:
         return await loop.run_in_executor(workshop.thread, brush)

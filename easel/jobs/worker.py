@@ -1,4 +1,4 @@
-"""The worker: loads its painter, then paints one picture at a time and delivers webhooks beside that."""
+"""The worker: loads its painter and guard, then paints one picture at a time and delivers webhooks."""
 
 import asyncio
 import os
@@ -15,6 +15,7 @@ from easel.ids import new_id
 from easel.jobs.deliver import deliver
 from easel.jobs.generate import Picture, Workshop, generate
 from easel.jobs.line import Line
+from easel.safety.guard import Guard
 from easel.schema.painting import Painter
 from easel.settings import Settings
 from easel.store import events, jobs, queue, workers
@@ -35,7 +36,7 @@ class Worker:
     """One process's worth of work."""
 
     def __init__(
-        self, database: Database, blobs: Blobs, settings: Settings, load: Callable[[], Painter]
+        self, database: Database, blobs: Blobs, settings: Settings, load: Callable[[], tuple[Painter, Guard]]
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -44,7 +45,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="painter")
         self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading")
         self._news = asyncio.Event()  # the state has changed
-        self._painter: Painter | None = None
+        self._tools: tuple[Painter, Guard] | None = None
         self._pictures = Line(database, queue.GENERATE, self._self.id, 1, self._generate)
         self._deliveries = Line(database, queue.DELIVER, self._self.id, DELIVERIES_AT_ONCE, self._deliver)
 
@@ -57,22 +58,22 @@ class Worker:
         """Work until stopped."""
         background = [asyncio.create_task(self._be_present()), asyncio.create_task(self._prune())]
         delivering = asyncio.create_task(self._deliveries.run())
-        await self._load_painter()
+        await self._load_tools()
         await asyncio.gather(self._pictures.run(), delivering)
         for task in background:
             task.cancel()
         await workers.leave(self._database, self._self.id)
 
-    async def _load_painter(self) -> None:
+    async def _load_tools(self) -> None:
         try:
-            painter = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+            painter, guard = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
         except Exception as error:
             known = isinstance(error, CheckpointError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
             log.error("The checkpoint cannot be loaded", error=reason)
             self._self = replace(self._self, state="failed", error=reason)
         else:
-            self._painter = painter
+            self._tools = painter, guard
             self._self = replace(
                 self._self, state="ready", engine=painter.engine, checkpoint=painter.checkpoint
             )
@@ -100,11 +101,12 @@ class Worker:
             await jobs.complete(self._database, claim, entry, **vars(picture), limits=self._settings.limits)
 
     async def _painted(self, claim: Claim) -> Picture:
-        if self._painter is None:
+        if self._tools is None:
             raise EngineError(f"The worker cannot load its checkpoint: {self._self.error}")
         if claim.claims > MOST_CLAIMS:
             raise EngineError(f"The job was begun {MOST_CLAIMS} times and its worker ended each time")
-        workshop = Workshop(self._painter, self._thread, self._blobs, self._settings.allow_networks)
+        painter, guard = self._tools
+        workshop = Workshop(painter, guard, self._thread, self._blobs, self._settings.allow_networks)
         try:
             async with asyncio.timeout(self._settings.job_timeout) as limit:
                 return await generate(

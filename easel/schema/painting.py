@@ -36,6 +36,10 @@ class Painting:
     details: dict[str, Any]  # plan, timings: anything JSON can hold
 
 
+def ignored(prompt: str) -> None:
+    """What listens to an expanded prompt where nobody does."""
+
+
 class Painter(Protocol):
     """Something that paints what a request asks for."""
 
@@ -49,6 +53,8 @@ class Painter(Protocol):
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
+        on_prompt: Callable[[str], None] = ignored,
     ) -> Painting:
-        """Paint, calling `on_step` after each step; what that raises ends the painting."""
+        """Paint, calling `on_prompt` with the expanded prompt before and `on_step` after each step; what they
+        raise ends the painting."""
         ...

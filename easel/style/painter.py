@@ -8,7 +8,7 @@ from easel.catalog import Model
 from easel.engine.engine import Engine
 from easel.model import krea2
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Painting, Reference, Step
+from easel.schema.painting import Painting, Reference, Step, ignored
 from easel.style.compose import compose
 from easel.style.scene import Library
 
@@ -37,11 +37,13 @@ class NanoPainter:
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
+        on_prompt: Callable[[str], None] = ignored,
     ) -> Painting:
-        """Compose and paint; `on_step` may raise to stop."""
+        """Compose and paint; `on_prompt` and `on_step` may raise to stop."""
         begun = time.perf_counter()
         composition = compose(request, references, model, seed, self._krea, self._library)
         composed = time.perf_counter() - begun
+        on_prompt(composition.conditioning.prompt)
         image = self._engine.paint(composition.conditioning, on_step)
         timings = {"compose_seconds": composed} | {f"{k}_seconds": v for k, v in self._engine.seconds.items()}
         details = {
