@@ -1,5 +1,6 @@
 """A moderation endpoint in place of the filter that ships: OpenAI's `/v1/moderations`, or one like it."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -48,7 +49,7 @@ class HostedGuard:
 
     async def check_prompt(self, prompt: str) -> None:
         """Raise UnsafePrompt or SafetyUnavailable."""
-        check(prompt, EVEN_WHEN_OFF)
+        await asyncio.to_thread(check, prompt, EVEN_WHEN_OFF)
         if rules := await self._broken_by({"type": "text", "text": prompt}):
             raise UnsafePrompt(f"The prompt breaks the rule {rules!r}: ask for something else")
 

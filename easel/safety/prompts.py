@@ -16,6 +16,7 @@ ELLS = DIGITS | str.maketrans("1!|", "lll")
 
 SPELLED = re.compile(r"(?<!\w)\w(?:[ .*_/-]\w(?!\w)){2,}")  # n u d e, n.u.d.e
 INNER_MARKS = re.compile(r"(?<=\w)['’`*_.~/\\-]+(?=\w)")  # noqa: RUF001
+LENGTHS = range(4, 9)  # of the words that are looked for among letters
 REPEATED = re.compile(r"(.)\1{2,}")
 MARKS = re.compile(r"[.,;:!?()\n]+")
 
@@ -59,7 +60,7 @@ def read(prompt: str) -> list[str]:
     """A prompt's words as they stand, and in the other ways that an eye may read them."""
     plain = folded(prompt)
     spoken = [plain, translated(plain, DIGITS), translated(plain, ELLS)]
-    closed = [INNER_MARKS.sub("", SPELLED.sub(without_gaps, text)) for text in spoken]
+    closed = [INNER_MARKS.sub("", SPELLED.sub(closed_up, text)) for text in spoken]
     calm = [REPEATED.sub(kept, text) for text in spoken + closed for kept in (r"\1", r"\1\1")]
     return list(dict.fromkeys(words(text) for text in spoken + closed + calm))
 
@@ -77,8 +78,11 @@ def translated(text: str, letters: Mapping[int, int]) -> str:
     return " ".join(part.rstrip("!").translate(letters) if part.upper() != part else part for part in parts)
 
 
-def without_gaps(spelled: re.Match[str]) -> str:
-    return re.sub(r"\W|_", "", spelled[0])
+def closed_up(spelled: re.Match[str]) -> str:
+    """Letters without the gaps between them, and all the words that may begin and end among them."""
+    letters = re.sub(r"\W|_", "", spelled[0])
+    parts = (letters[start : start + length] for length in LENGTHS for start in range(len(letters)))
+    return " ".join([letters, *parts])
 
 
 def words(text: str) -> str:

@@ -20,7 +20,7 @@ class ShippedGuard:
 
     async def check_prompt(self, prompt: str) -> None:
         """Raise UnsafePrompt if a rule is broken."""
-        check(prompt, RULES)
+        await asyncio.to_thread(check, prompt, RULES)
 
     async def check_picture(self, image: Image, what: str) -> None:
         """Raise UnsafePicture if it is very likely unsafe."""
