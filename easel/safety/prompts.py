@@ -119,7 +119,9 @@ def phrases(table: Mapping[str, Any], key: str) -> list[str]:
     """The phrases in a field of a rule, as patterns that know the plural."""
     found = [phrase.strip() for phrase in table.get(key, "").split(",")]
     return [
-        phrase[:-1] + r"\w*" if phrase.endswith("*") else phrase + "(?:e?s)?" for phrase in found if phrase
+        phrase.replace("*", r"\w*") + ("" if phrase.endswith("*") else "(?:e?s)?")
+        for phrase in found
+        if phrase
     ]
 
 
