@@ -12,6 +12,9 @@ EaselError
 │   └── Unavailable             503
 ├── JobError                    why a job did not complete
 │   ├── ReferenceUnreadable     reference_unreadable
+│   ├── UnsafePrompt            safety_filter
+│   ├── UnsafePicture           nsfw
+│   ├── SafetyUnavailable       safety_unavailable
 │   ├── EngineError             engine_error
 │   ├── JobTimeout              timeout
 │   └── Cancelled               cancelled, or taken over by another worker
@@ -115,6 +118,24 @@ class ReferenceUnreadable(JobError):
     """A reference image could not be read."""
 
     code = "reference_unreadable"
+
+
+class UnsafePrompt(JobError):
+    """The prompt asks for something that is not painted."""
+
+    code = "safety_filter"
+
+
+class UnsafePicture(JobError):
+    """The picture shows something that is not kept."""
+
+    code = "nsfw"
+
+
+class SafetyUnavailable(JobError):
+    """The safety filter does not answer, so nothing was painted: try again shortly."""
+
+    code = "safety_unavailable"
 
 
 class EngineError(JobError):

@@ -18,6 +18,7 @@ LOOKUP_SECONDS = 5
 FETCH_SECONDS = 10
 POST_SECONDS = 15
 HOPS = 3
+ANYWHERE = ("0.0.0.0/0", "::/0")  # for addresses that the operator chose, which may be private
 
 # A look-up that was given up holds its thread for half a minute; those that pictures need are others.
 LOOKUPS = ThreadPoolExecutor(128, "lookup")
@@ -47,16 +48,29 @@ async def check(url: str, allow: Sequence[str] = ()) -> None:
 async def fetch(url: str, allow: Sequence[str] = ()) -> bytes:
     """What `url` holds: 25 MB at most, within ten seconds and three redirects."""
     async with _client(url, allow, FETCH_SECONDS) as client, client.stream("GET", _parsed(url)) as response:
-        if not response.is_success:
-            raise OutboundError(
-                f"{url[:200]!r} answered {response.status_code}; it must answer with the file"
-            )
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > LARGEST_BODY:
-                raise OutboundError(f"{url[:200]!r} is larger than 25 MB; use a smaller file")
-        return bytes(body)
+        return await _body(response, url)
+
+
+async def ask(url: str, body: bytes, headers: Mapping[str, str], allow: Sequence[str] = ()) -> bytes:
+    """What `url` answers to `body`: 25 MB at most, within 15 seconds; redirects are not followed."""
+    async with (
+        _client(url, allow, POST_SECONDS) as client,
+        client.stream(
+            "POST", _parsed(url), content=body, headers=headers, follow_redirects=False
+        ) as response,
+    ):
+        return await _body(response, url)
+
+
+async def _body(response: httpx.Response, url: str) -> bytes:
+    if not response.is_success:
+        raise OutboundError(f"{url[:200]!r} answered {response.status_code}; it must answer with the file")
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise OutboundError(f"{url[:200]!r} is larger than 25 MB; use a smaller file")
+    return bytes(body)
 
 
 async def post(url: str, body: bytes, headers: Mapping[str, str], allow: Sequence[str] = ()) -> int:

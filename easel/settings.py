@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     """How many jobs may wait in a workspace's backlog; further ones are refused."""
     requests_per_minute: int | None = Field(None, ge=1)
     """How many requests of a token each API process answers in a minute; further ones are refused."""
+    safety: Literal["on", "off"] = "on"
+    """Whether prompts and pictures are filtered."""
+    moderation_url: str | None = None
+    """An OpenAI-compatible `/v1/moderations` that judges in place of the filter that ships."""
+    moderation_key: str | None = Field(None, repr=False)
+    """What is sent to it as the bearer token."""
     models: Literal["nano", "null"] = "nano"
     """Which painter works: the trained small model, or flat colours for tests."""
     checkpoint: Path | None = None

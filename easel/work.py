@@ -11,6 +11,7 @@ from easel.engine.null import NullPainter
 from easel.errors import CheckpointError, EaselError
 from easel.jobs.worker import Worker
 from easel.process import follow, log_to_stderr
+from easel.safety.guard import Guard, guard_of
 from easel.schema.painting import Painter
 from easel.settings import Settings
 from easel.store.opening import open_blobs, open_database
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 def work(settings: Settings) -> None:
     """Paint and deliver until SIGTERM."""
     log_to_stderr()
+    if settings.safety == "off":
+        log.warning("SAFETY IS OFF (EASEL_SAFETY): pictures of anything are painted, kept and shown")
     try:
         asyncio.run(_work(settings))
     except EaselError as error:
@@ -34,13 +37,18 @@ def work(settings: Settings) -> None:
 
 async def _work(settings: Settings) -> None:
     async with open_database(settings) as database:
-        worker = Worker(database, open_blobs(settings), settings, partial(load_painter, settings))
+        worker = Worker(database, open_blobs(settings), settings, partial(load_tools, settings))
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, worker.stop)
         following = loop.create_task(follow(settings.supervisor, worker.stop))
         await worker.run()
         following.cancel()
+
+
+def load_tools(settings: Settings) -> tuple[Painter, Guard]:
+    """The painter and the guard that the settings name, or CheckpointError."""
+    return load_painter(settings), guard_of(settings)
 
 
 def load_painter(settings: Settings) -> Painter:

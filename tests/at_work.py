@@ -7,6 +7,7 @@ from typing import Any
 
 from easel.errors import CheckpointError
 from easel.jobs.worker import Worker
+from easel.safety.guard import Guard, guard_of
 from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import Job
 from easel.schema.painting import Painter
@@ -24,12 +25,14 @@ async def working(
 ) -> AsyncIterator[None]:
     """A worker with `painter`; without one, its checkpoint cannot be loaded."""
 
-    def load() -> Painter:
+    settings = Settings(models="null", **given)
+
+    def load() -> tuple[Painter, Guard]:
         if painter is None:
             raise CheckpointError("The folder '/nowhere' holds no checkpoint")
-        return painter
+        return painter, guard_of(settings)
 
-    worker = Worker(database, blobs, Settings(models="null", **given), load)
+    worker = Worker(database, blobs, settings, load)
     running = asyncio.create_task(worker.run())
     yield
     worker.stop()

@@ -30,11 +30,12 @@ LAYERS = {
     "style": {"model", "engine"},
     "train": {"model", "engine", "style"},
     "store": set(),
+    "safety": {"model", "engine"},
     "api": {"store"},
-    "jobs": {"store", "style", "train", "engine"},
+    "jobs": {"store", "style", "safety", "train", "engine"},
     "sdk": set(),
     "serve": {"store", "api"},
-    "work": {"store", "style", "engine", "jobs"},
+    "work": {"store", "style", "safety", "engine", "jobs"},
 }
 
 
@@ -80,7 +81,7 @@ def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
 
 @pytest.mark.parametrize("module", ["easel", "easel.cli.main", "easel.serve", "easel.api.app"])
 def test_what_answers_requests_starts_without_torch(module: str) -> None:
-    assert loaded_by(module) & {"torch", "diffusers", "transformers"} == set()
+    assert loaded_by(module) & {"torch", "diffusers", "transformers", "onnxruntime"} == set()
 
 
 def test_the_client_starts_with_the_base_installation() -> None:

@@ -232,6 +232,18 @@ def test_doctor_says_how_to_mend_a_checkpoint(tmp_path: Path) -> None:
     assert "EASEL_CHECKPOINT" in ran.stdout
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [("EASEL_SAFETY", "off", "OFF"), ("EASEL_MODERATION_URL", "http://127.0.0.1:9/", "cannot be reached")],
+)
+def test_doctor_says_when_nothing_is_filtered(tmp_path: Path, setting: str, value: str, says: str) -> None:
+    ran = easel("doctor", EASEL_DATA=str(tmp_path), **{setting: value})
+    assert ran.returncode == 1
+    (line,) = [line for line in ran.stdout.splitlines() if line.startswith("✗ safety")]
+    assert says in line
+    assert setting in line
+
+
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     ran = easel("serve", EASEL_DATA=str(tmp_path), EASEL_PORT="eighty")
     assert ran.returncode == 2

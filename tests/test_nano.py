@@ -103,6 +103,15 @@ def test_what_a_step_raises_ends_the_painting(painter):
         painter.paint(GenerationRequest(prompt="a fox"), [], QUICK, 1, stop)
 
 
+def test_the_expanded_prompt_is_told_before_the_first_step(painter):
+    told: list[object] = []
+    asked = GenerationRequest(prompt="a fox", creativity="high")
+    painting = painter.paint(asked, [], QUICK, 1, told.append, told.append)
+    assert told[0] == painting.prompt
+    assert painting.prompt.startswith("a fox, ")
+    assert [type(step) for step in told[1:]] == [Step, Step]
+
+
 def test_medium_and_large_are_two_networks_of_which_one_is_half_as_large(painter):
     sizes = {
         name: sum(p.numel() for p in network.parameters())

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from easel.cli.output import results
 from easel.cli.settings import settings_with
-from easel.errors import EaselError
+from easel.errors import EaselError, SafetyUnavailable
 from easel.sdk.server import local
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def doctor() -> None:
             "port": port,
             "database": database,
             "checkpoint": checkpoint,
+            "safety": safety,
             "workers": workers,
         }
         well = examine({name: partial(check, settings) for name, check in checks.items()})
@@ -133,6 +134,19 @@ def checkpoint(settings: "Settings") -> str:
 
     painter = load_painter(settings)
     return f"{painter.checkpoint}, painted by the {painter.engine} engine"
+
+
+def safety(settings: "Settings") -> str:
+    """The filter, asked once."""
+    from easel.safety.guard import guard_of
+
+    if settings.safety == "off":
+        raise Trouble("OFF: pictures of anything are painted, kept and shown; unset EASEL_SAFETY")
+    try:
+        asyncio.run(guard_of(settings).check_prompt("a fox"))
+    except SafetyUnavailable as error:
+        raise Trouble(f"{error.__cause__}: mend EASEL_MODERATION_URL or EASEL_MODERATION_KEY") from None
+    return f"on, judged by {settings.moderation_url or 'the filter that ships'}"
 
 
 def workers(settings: "Settings") -> str:

@@ -21,10 +21,10 @@ def png(image: Image, recipe: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def preview(image: Image) -> str:
+def preview(image: Image, side: int = PREVIEW_SIDE) -> str:
     """A small JPEG as a data URI."""
     small = image.convert("RGB")
-    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -9,7 +9,7 @@ from PIL import Image
 from easel.catalog import Model
 from easel.schema.generation import GenerationRequest
 from easel.schema.moodboards import Swatch
-from easel.schema.painting import UNMOVED, Alike, Mood, Painting, Reference, Step, Taste
+from easel.schema.painting import UNMOVED, Alike, Mood, Painting, Reference, Step, Taste, ignored
 
 
 class NullPainter:
@@ -28,15 +28,17 @@ class NullPainter:
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
+        on_prompt: Callable[[str], None] = ignored,
         mood: Mood = UNMOVED,
     ) -> Painting:
         """The colour of `seed`, after as many steps as `model` takes."""
+        prompt = ", ".join([request.prompt, *mood.keywords])
+        on_prompt(prompt)
         colour = tuple(random.Random(seed).randbytes(3))
         image = Image.new("RGB", request.size, colour)
         for index in range(1, model.steps + 1):
             time.sleep(self._step_seconds)
             on_step(Step(index, model.steps, image.resize((32, 32))))
-        prompt = ", ".join([request.prompt, *mood.keywords])
         return Painting(image, prompt, {"references": len(references), "avoids": list(mood.avoids)})
 
     def analyse(self, pictures: Iterable[Image.Image]) -> Taste:

@@ -101,9 +101,11 @@ async def _opened(urls: Sequence[str], workshop: Workshop) -> list[Opened | str]
     async def one(url: str) -> Opened | str:
         try:
             data = await workshop.fetched(url)
-            return Opened(await asyncio.to_thread(pictures.open_picture, data), hashlib.sha256(data).digest())
+            image = await asyncio.to_thread(pictures.open_picture, data)
         except (OutboundError, PictureError) as error:
             return error.message
+        await workshop.guard.check_picture(image, f"The picture {url[:200]!r}")
+        return Opened(image, hashlib.sha256(data).digest())
 
     return await asyncio.gather(*map(one, urls))
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from easel import pictures
 from easel.catalog import MODELS
 from easel.engine.images import png, preview
-from easel.errors import OutboundError, PictureError, ReferenceUnreadable
-from easel.ids import new_file_key
+from easel.errors import OutboundError, PictureError, ReferenceUnreadable, UnsafePicture
+from easel.ids import file_key, new_file_key, same_file_key
 from easel.jobs.moodboard import Direction, direction
 from easel.jobs.workshop import Laps, Made, Report, Workshop
 from easel.schema.generation import StyleReference
@@ -19,11 +19,14 @@ from easel.store.jobs import Generation
 async def generate(claim: Generation, workshop: Workshop, report: Report) -> Made:
     """Paint what `claim` asks for and keep it, telling `report` of each step."""
     laps = Laps()
-    references = await gather(claim.request.image_style_references, workshop)
+    await workshop.guard.check_prompt(claim.request.prompt)
+    references = await gather(claim, workshop)
     board = await direction(claim, workshop, report)
     laps.end("gather_seconds")
     painting = await paint(claim, references, board, workshop, report)
     laps.end("paint_seconds")
+    await workshop.guard.check_picture(painting.image, "The finished picture")
+    laps.end("check_seconds")
     key = await keep(claim, painting, workshop)
     laps.end("keep_seconds")
     painter = workshop.painter
@@ -32,12 +35,13 @@ async def generate(claim: Generation, workshop: Workshop, report: Report) -> Mad
     return Made(painter.engine, painter.checkpoint, details, key, painting.prompt)
 
 
-async def gather(references: Sequence[StyleReference], workshop: Workshop) -> list[Reference]:
+async def gather(claim: Generation, workshop: Workshop) -> list[Reference]:
     """The references as opened pictures, in their order."""
-    return await asyncio.gather(*(_opened(reference, workshop) for reference in references))
+    references = claim.request.image_style_references
+    return await asyncio.gather(*(_opened(reference, claim, workshop) for reference in references))
 
 
-async def _opened(reference: StyleReference, workshop: Workshop) -> Reference:
+async def _opened(reference: StyleReference, claim: Generation, workshop: Workshop) -> Reference:
     try:
         data = await workshop.fetched(reference.url)
         image = await asyncio.to_thread(pictures.open_picture, data)
@@ -45,7 +49,19 @@ async def _opened(reference: StyleReference, workshop: Workshop) -> Reference:
         raise ReferenceUnreadable(
             f"The reference {reference.url[:200]!r} cannot be used: {error.message}"
         ) from error
+    try:
+        await workshop.guard.check_picture(image, f"The reference {reference.url[:200]!r}")
+    except UnsafePicture:
+        await _forget(reference.url, data, claim, workshop)
+        raise
     return Reference(image, reference.strength)
+
+
+async def _forget(url: str, data: bytes, claim: Generation, workshop: Workshop) -> None:
+    """Delete a reference that came in the body of a request; an asset is its owner's to delete."""
+    key = file_key(url)
+    if key and key == same_file_key(data, claim.workspace_id, key.rpartition(".")[2]):
+        await workshop.blobs.delete(key)
 
 
 async def paint(
@@ -54,14 +70,19 @@ async def paint(
     """Let the painter paint in its thread; what `report` raises ends it after the step."""
     loop = asyncio.get_running_loop()
 
+    def on_prompt(prompt: str) -> None:
+        if prompt != claim.request.prompt:
+            asyncio.run_coroutine_threadsafe(workshop.guard.check_prompt(prompt), loop).result()
+
     def on_step(step: Step) -> None:
-        small = preview(step.preview) if step.preview else None
+        shown = step.preview if step.preview and workshop.guard.may_show(step.preview) else None
+        small = preview(shown) if shown else None
         progress = Progress(step=step.index, total=step.total, preview=small)
         asyncio.run_coroutine_threadsafe(report(progress), loop).result()
 
     def brush() -> Painting:
         model, shown = MODELS[claim.variant], [*references, *board.references]
-        return workshop.painter.paint(claim.request, shown, model, claim.seed, on_step, board.mood)
+        return workshop.painter.paint(claim.request, shown, model, claim.seed, on_step, on_prompt, board.mood)
 
     return await workshop.at_the_easel(brush)
 

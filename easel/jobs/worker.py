@@ -1,4 +1,4 @@
-"""The worker: loads its painter, then does one job at a time and delivers webhooks beside that."""
+"""The worker: loads its painter and guard, then does one job at a time and delivers webhooks beside that."""
 
 import asyncio
 import os
@@ -17,6 +17,7 @@ from easel.jobs.deliver import deliver
 from easel.jobs.generate import generate
 from easel.jobs.line import Line
 from easel.jobs.workshop import Made, Workshop
+from easel.safety.guard import Guard
 from easel.schema.jobs import Progress
 from easel.schema.painting import Painter
 from easel.settings import Settings
@@ -38,7 +39,7 @@ class Worker:
     """One process's worth of work."""
 
     def __init__(
-        self, database: Database, blobs: Blobs, settings: Settings, load: Callable[[], Painter]
+        self, database: Database, blobs: Blobs, settings: Settings, load: Callable[[], tuple[Painter, Guard]]
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -47,7 +48,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="painter")
         self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading")
         self._news = asyncio.Event()  # the state has changed
-        self._painter: Painter | None = None
+        self._tools: tuple[Painter, Guard] | None = None
         self._jobs = Line(database, queue.GENERATE, self._self.id, 1, self._do)
         self._deliveries = Line(database, queue.DELIVER, self._self.id, DELIVERIES_AT_ONCE, self._deliver)
 
@@ -60,22 +61,22 @@ class Worker:
         """Work until stopped."""
         background = [asyncio.create_task(self._be_present()), asyncio.create_task(self._prune())]
         delivering = asyncio.create_task(self._deliveries.run())
-        await self._load_painter()
+        await self._load_tools()
         await asyncio.gather(self._jobs.run(), delivering)
         for task in background:
             task.cancel()
         await workers.leave(self._database, self._self.id)
 
-    async def _load_painter(self) -> None:
+    async def _load_tools(self) -> None:
         try:
-            painter = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+            painter, guard = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
         except Exception as error:
             known = isinstance(error, CheckpointError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
             log.error("The checkpoint cannot be loaded", error=reason)
             self._self = replace(self._self, state="failed", error=reason)
         else:
-            self._painter = painter
+            self._tools = painter, guard
             self._self = replace(
                 self._self, state="ready", engine=painter.engine, checkpoint=painter.checkpoint
             )
@@ -103,12 +104,13 @@ class Worker:
             await jobs.complete(self._database, claim, entry, **vars(made), limits=self._settings.limits)
 
     async def _made(self, claim: Generation | Analysis) -> Made:
-        if self._painter is None:
+        if self._tools is None:
             raise EngineError(f"The worker cannot load its checkpoint: {self._self.error}")
         if claim.claims > MOST_CLAIMS:
             raise EngineError(f"The job was begun {MOST_CLAIMS} times and its worker ended each time")
+        painter, guard = self._tools
         workshop = Workshop(
-            self._painter, self._thread, self._database, self._blobs, self._settings.allow_networks
+            painter, guard, self._thread, self._database, self._blobs, self._settings.allow_networks
         )
 
         async def report(progress: Progress) -> None:

@@ -12,6 +12,7 @@ from obstore.exceptions import BaseError as BlobsError
 from easel import outbound, pictures
 from easel.errors import EngineError, JobError, NotFound
 from easel.ids import file_key
+from easel.safety.guard import Guard
 from easel.schema.jobs import Progress
 from easel.schema.painting import Painter
 from easel.store.blobs import Blobs
@@ -26,6 +27,7 @@ class Workshop:
     """What every job works with."""
 
     painter: Painter
+    guard: Guard
     thread: Executor
     database: Database
     blobs: Blobs

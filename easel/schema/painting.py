@@ -68,6 +68,10 @@ class Taste:
     avoids: Sequence[str]
 
 
+def ignored(prompt: str) -> None:
+    """What listens to an expanded prompt where nobody does."""
+
+
 class Painter(Protocol):
     """Something that paints what a request asks for, and reads moodboards."""
 
@@ -81,9 +85,11 @@ class Painter(Protocol):
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
+        on_prompt: Callable[[str], None] = ignored,
         mood: Mood = UNMOVED,
     ) -> Painting:
-        """Paint, calling `on_step` after each step; what that raises ends the painting."""
+        """Paint, calling `on_prompt` with the expanded prompt before and `on_step` after each step; what they
+        raise ends the painting."""
         ...
 
     def analyse(self, pictures: Iterable[Image]) -> Taste:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from easel.schema.jobs import TERMINAL
@@ -69,6 +69,13 @@ async def _ended(database: Database, job_id: UUID, after: int) -> bool:
     )
     async with database.read() as connection:
         return (await connection.execute(query)).first() is not None
+
+
+async def forget(connection: AsyncConnection, job_id: UUID) -> None:
+    """Delete the progress of a job, with all its previews."""
+    await connection.execute(
+        delete(tables.Event).where(tables.Event.job_id == job_id, tables.Event.kind == "progress")
+    )
 
 
 async def prune(connection: AsyncConnection) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from easel.catalog import MODELS
-from easel.errors import Cancelled, NotFound, Unprocessable
+from easel.errors import Cancelled, NotFound, Unprocessable, UnsafePicture
 from easel.ids import new_id
 from easel.pricing import price, usd
 from easel.schema.generation import GenerationRequest
@@ -342,6 +342,8 @@ async def _finish(database: Database, claim: Claim, entry: Entry, limits: Limits
         row = await _end(connection, update(tables.Job).where(*_held(claim)), values)
         if row is None:
             return False
+        if values.get("error_code") == UnsafePicture.code:
+            await events.forget(connection, row.id)
         if row.status == "completed" and row.cost:
             await ledger.charge(connection, row.workspace_id, row.id, row.cost)
         await queue.remove(connection, entry)

@@ -10,7 +10,7 @@ from easel.catalog import Model
 from easel.engine.engine import Engine
 from easel.model import krea2
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import UNMOVED, Mood, Painting, Reference, Step, Taste
+from easel.schema.painting import UNMOVED, Mood, Painting, Reference, Step, Taste, ignored
 from easel.style.compose import compose
 from easel.style.scene import Library
 from easel.style.taste import taste
@@ -40,12 +40,14 @@ class NanoPainter:
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
+        on_prompt: Callable[[str], None] = ignored,
         mood: Mood = UNMOVED,
     ) -> Painting:
-        """Compose and paint; `on_step` may raise to stop."""
+        """Compose and paint; `on_prompt` and `on_step` may raise to stop."""
         begun = time.perf_counter()
         composition = compose(request, references, model, seed, self._krea, self._library, mood)
         composed = time.perf_counter() - begun
+        on_prompt(composition.conditioning.prompt)
         image = self._engine.paint(composition.conditioning, on_step)
         timings = {"compose_seconds": composed} | {f"{k}_seconds": v for k, v in self._engine.seconds.items()}
         details = {
