@@ -21,7 +21,7 @@ from easel.catalog import MODELS
 from easel.model.look import TECHNIQUES
 from easel.model.operators import OPERATORS
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Mood, Reference
+from easel.schema.painting import Materials, Mood, Reference
 from easel.style.moodboards import acting
 from easel.style.painter import SHIPPED, NanoPainter
 from easel.style.scene import Library
@@ -61,7 +61,9 @@ class Board:
         request = GenerationRequest(prompt=f"a {name}", creativity="low")
         references = [Reference(picture, strength) for picture, strength in shown]
         painter = self.bench.painter
-        return painter.paint(request, references, MODELS["medium"], seed, lambda step: None, mood).image
+        return painter.paint(
+            request, Materials(references, mood), MODELS["medium"], seed, lambda step: None
+        ).image
 
     def near(self, painted: Sequence[Image.Image]) -> np.ndarray:
         """How near pictures are to the board's first style, (2, pictures): by technique and by palette."""

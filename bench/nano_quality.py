@@ -30,7 +30,7 @@ from easel.model.look import HANDS, TECHNIQUES
 from easel.model.operators import OPERATORS
 from easel.model.vae import AutoencoderNano
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Reference
+from easel.schema.painting import Materials, Reference
 from easel.style.compose import compose
 from easel.style.painter import SHIPPED, NanoPainter
 from easel.style.scene import Item, Library, Scene
@@ -245,13 +245,13 @@ class Bench:
         name = self.artwork.library.names[key]
         request = GenerationRequest(prompt=f"a {name}", creativity="raw")
         shown = [Reference(picture, strength) for picture, strength in references]
-        return self.painter.paint(request, shown, MODELS["medium"], seed, lambda step: None).image
+        return self.painter.paint(request, Materials(shown), MODELS["medium"], seed, lambda step: None).image
 
     def paint_unsketched(self, key: str, seed: int) -> Image.Image:
         """The thing painted from words alone: over the mean of all pictures instead of a sketch."""
         request = GenerationRequest(prompt=f"a {self.artwork.library.names[key]}", creativity="raw")
         composed = compose(
-            request, [], MODELS["medium"], seed, self.painter._krea, self.painter._library
+            request, Materials(), MODELS["medium"], seed, self.painter._krea, self.painter._library
         ).conditioning
         width, height = request.size
         mean = self.vae.unproject(torch.zeros(1, self.vae.config.latent_channels, height // 32, width // 32))

@@ -15,7 +15,7 @@ from PIL import Image
 from easel.catalog import MODELS, SIZES
 from easel.model.latents import to_picture
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Reference
+from easel.schema.painting import Materials, Reference
 from easel.style.painter import SHIPPED, NanoPainter
 from easel.style.scene import Library
 from easel.style.vocabulary import PALETTES
@@ -61,7 +61,7 @@ def paint(
 ) -> Image.Image:
     asked = GenerationRequest(prompt=prompt, **{"creativity": "raw", **request})
     shown = [Reference(picture, strength) for picture, strength in references]
-    return painter.paint(asked, shown, MODELS[variant], seed, lambda step: None).image
+    return painter.paint(asked, Materials(shown), MODELS[variant], seed, lambda step: None).image
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]], side: int, path: Path) -> None:

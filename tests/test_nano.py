@@ -12,7 +12,7 @@ from easel.catalog import MODELS, SIZES, Model
 from easel.errors import Cancelled, CheckpointError
 from easel.model import krea2
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Reference, Step
+from easel.schema.painting import Materials, Reference, Step
 from easel.style.painter import SHIPPED, NanoPainter
 from easel.style.references import DETAIL, most_textured, reference_sheet, shown
 
@@ -38,7 +38,7 @@ def paint(
 ):
     asked = GenerationRequest(prompt=prompt, creativity="raw", **request)
     shown = [Reference(picture, strength) for picture, strength in references]
-    return painter.paint(asked, shown, model, seed, lambda step: None)
+    return painter.paint(asked, Materials(shown), model, seed, lambda step: None)
 
 
 def mean_colour(picture: Image.Image) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_two_references_blend(painter):
 def test_each_step_is_told_with_a_small_preview(painter):
     steps: list[Step] = []
     request = GenerationRequest(prompt="a fox", creativity="raw", aspect_ratio="16:9")
-    painter.paint(request, [], QUICK, 1, steps.append)
+    painter.paint(request, Materials(), QUICK, 1, steps.append)
     assert [(step.index, step.total) for step in steps] == [(1, 2), (2, 2)]
     assert all(step.preview is not None and max(step.preview.size) == 256 for step in steps)
 
@@ -100,13 +100,13 @@ def test_what_a_step_raises_ends_the_painting(painter):
         raise Cancelled("enough")
 
     with pytest.raises(Cancelled, match="enough"):
-        painter.paint(GenerationRequest(prompt="a fox"), [], QUICK, 1, stop)
+        painter.paint(GenerationRequest(prompt="a fox"), Materials(), QUICK, 1, stop)
 
 
 def test_the_expanded_prompt_is_told_before_the_first_step(painter):
     told: list[object] = []
     asked = GenerationRequest(prompt="a fox", creativity="high")
-    painting = painter.paint(asked, [], QUICK, 1, told.append, told.append)
+    painting = painter.paint(asked, Materials(), QUICK, 1, told.append, told.append)
     assert told[0] == painting.prompt
     assert painting.prompt.startswith("a fox, ")
     assert [type(step) for step in told[1:]] == [Step, Step]
@@ -138,7 +138,7 @@ def test_the_details_say_what_was_drawn_and_how_long_it_took(painter):
 def test_references_add_no_style_words_to_the_prompt(painter):
     request = GenerationRequest(prompt="a fox", creativity="high")
     painting = painter.paint(
-        request, [Reference(spots("#000000", "#ffffff"), 0.6)], QUICK, 1, lambda step: None
+        request, Materials([Reference(spots("#000000", "#ffffff"), 0.6)]), QUICK, 1, lambda step: None
     )
     assert "palette" not in painting.prompt
     assert painting.prompt.startswith("a fox")

@@ -12,7 +12,7 @@ from easel.catalog import MODELS, Model
 from easel.model.latents import to_picture
 from easel.model.look import TECHNIQUES, lay, sample_look
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Alike, Mood, Painting, Reference, Taste
+from easel.schema.painting import Alike, Materials, Mood, Painting, Reference, Taste
 from easel.style.expand import expand
 from easel.style.looks import joined
 from easel.style.moodboards import acting
@@ -38,7 +38,9 @@ def pictures(technique: str, palette: str, count: int) -> list[Image.Image]:
 def paint(painter: NanoPainter, board: list[Image.Image], taste: Taste, strength: float) -> Painting:
     shown = [Reference(board[place], s) for place, s in acting(taste.clusters, strength, seed=3)]
     asked = GenerationRequest(prompt="a fox", creativity="low")
-    return painter.paint(asked, shown, QUICK, 3, lambda step: None, Mood(taste.keywords, taste.avoids))
+    return painter.paint(
+        asked, Materials(shown, Mood(taste.keywords, taste.avoids)), QUICK, 3, lambda step: None
+    )
 
 
 def test_a_board_of_one_direction_is_read_as_such_and_pulls_towards_it(painter: NanoPainter) -> None:
@@ -62,7 +64,7 @@ def test_a_board_of_one_direction_is_read_as_such_and_pulls_towards_it(painter: 
 
     away = painter.paint(
         GenerationRequest(prompt="a fox", creativity="raw"),
-        [Reference(board[0], -0.5)], QUICK, 3, lambda step: None,
+        Materials([Reference(board[0], -0.5)]), QUICK, 3, lambda step: None,
     )  # fmt: skip
     assert redness(painted.image) < redness(away.image)
 

@@ -2,14 +2,14 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from PIL import Image
 
 from easel.catalog import Model
 from easel.schema.generation import GenerationRequest
 from easel.schema.moodboards import Swatch
-from easel.schema.painting import UNMOVED, Alike, Mood, Painting, Reference, Step, Taste, ignored
+from easel.schema.painting import Alike, Materials, Painting, Step, Taste, ignored
 
 
 class NullPainter:
@@ -24,22 +24,22 @@ class NullPainter:
     def paint(
         self,
         request: GenerationRequest,
-        references: Sequence[Reference],
+        materials: Materials,
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
         on_prompt: Callable[[str], None] = ignored,
-        mood: Mood = UNMOVED,
     ) -> Painting:
         """The colour of `seed`, after as many steps as `model` takes."""
-        prompt = ", ".join([request.prompt, *mood.keywords])
+        prompt = ", ".join([request.prompt, *materials.mood.keywords])
         on_prompt(prompt)
         colour = tuple(random.Random(seed).randbytes(3))
         image = Image.new("RGB", request.size, colour)
         for index in range(1, model.steps + 1):
             time.sleep(self._step_seconds)
             on_step(Step(index, model.steps, image.resize((32, 32))))
-        return Painting(image, prompt, {"references": len(references), "avoids": list(mood.avoids)})
+        told = {"references": len(materials.references), "avoids": list(materials.mood.avoids)}
+        return Painting(image, prompt, told)
 
     def analyse(self, pictures: Iterable[Image.Image]) -> Taste:
         """The first picture's colour in the middle, and words that never change."""

@@ -1,18 +1,17 @@
 """One picture, from the claimed job to the file: the story on one page."""
 
 import asyncio
-from collections.abc import Sequence
 
 from easel import pictures
 from easel.catalog import MODELS
 from easel.engine.images import png, preview
 from easel.errors import OutboundError, PictureError, ReferenceUnreadable, UnsafePicture
 from easel.ids import file_key, new_file_key, same_file_key
-from easel.jobs.moodboard import Direction, direction
+from easel.jobs.moodboard import direction
 from easel.jobs.workshop import Laps, Made, Report, Workshop
 from easel.schema.generation import StyleReference
 from easel.schema.jobs import Progress
-from easel.schema.painting import Painting, Reference, Step
+from easel.schema.painting import Materials, Painting, Reference, Step
 from easel.store.jobs import Generation
 
 
@@ -20,10 +19,10 @@ async def generate(claim: Generation, workshop: Workshop, report: Report) -> Mad
     """Paint what `claim` asks for and keep it, telling `report` of each step."""
     laps = Laps()
     await workshop.guard.check_prompt(claim.request.prompt)
-    references = await gather(claim, workshop)
     board = await direction(claim, workshop, report)
+    materials = Materials([*await gather(claim, workshop), *board.references], board.mood)
     laps.end("gather_seconds")
-    painting = await paint(claim, references, board, workshop, report)
+    painting = await paint(claim, materials, workshop, report)
     laps.end("paint_seconds")
     await workshop.guard.check_picture(painting.image, "The finished picture")
     laps.end("check_seconds")
@@ -64,9 +63,7 @@ async def _forget(url: str, data: bytes, claim: Generation, workshop: Workshop) 
         await workshop.blobs.delete(key)
 
 
-async def paint(
-    claim: Generation, references: Sequence[Reference], board: Direction, workshop: Workshop, report: Report
-) -> Painting:
+async def paint(claim: Generation, materials: Materials, workshop: Workshop, report: Report) -> Painting:
     """Let the painter paint in its thread; what `report` raises ends it after the step."""
     loop = asyncio.get_running_loop()
 
@@ -81,8 +78,8 @@ async def paint(
         asyncio.run_coroutine_threadsafe(report(progress), loop).result()
 
     def brush() -> Painting:
-        model, shown = MODELS[claim.variant], [*references, *board.references]
-        return workshop.painter.paint(claim.request, shown, model, claim.seed, on_step, on_prompt, board.mood)
+        model = MODELS[claim.variant]
+        return workshop.painter.paint(claim.request, materials, model, claim.seed, on_step, on_prompt)
 
     return await workshop.at_the_easel(brush)
 

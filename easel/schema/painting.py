@@ -40,6 +40,14 @@ UNMOVED = Mood()
 
 
 @dataclass(frozen=True)
+class Materials:
+    """What a request names, brought and opened."""
+
+    references: Sequence[Reference] = ()
+    mood: Mood = UNMOVED
+
+
+@dataclass(frozen=True)
 class Painting:
     """A finished picture and how it came about."""
 
@@ -81,12 +89,11 @@ class Painter(Protocol):
     def paint(
         self,
         request: GenerationRequest,
-        references: Sequence[Reference],
+        materials: Materials,
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
         on_prompt: Callable[[str], None] = ignored,
-        mood: Mood = UNMOVED,
     ) -> Painting:
         """Paint, calling `on_prompt` with the expanded prompt before and `on_step` after each step; what they
         raise ends the painting."""

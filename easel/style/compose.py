@@ -1,6 +1,5 @@
 """What the user asked for, in order, to what the engine paints from: words, sketch, references."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from easel.catalog import Model
 from easel.engine.engine import Conditioning
 from easel.model.krea2 import Krea2
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import UNMOVED, Mood, Reference
+from easel.schema.painting import Materials
 from easel.style.expand import expand
 from easel.style.looks import joined, leading_hand, look_of
 from easel.style.plan import Plan, plan
@@ -28,15 +27,14 @@ class Composition:
 
 def compose(
     request: GenerationRequest,
-    references: Sequence[Reference],
+    materials: Materials,
     model: Model,
     seed: int,
     krea: Krea2,
     library: Library,
-    mood: Mood = UNMOVED,
 ) -> Composition:
     """Expand the prompt, read the references, plan the scene and draw it."""
-    heard = shown(references)
+    heard = shown(materials.references)
     width, height = request.size
 
     def similarity(phrases: list[str], others: list[str]) -> np.ndarray:
@@ -49,7 +47,7 @@ def compose(
             for places, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
-    prompt = expand(request.prompt, request.creativity, seed, bool(heard), similarity, mood)
+    prompt = expand(request.prompt, request.creativity, seed, bool(heard), similarity, materials.mood)
     planned = plan(prompt, width // 2, height // 2, seed, library, nearest)
     looks = [(krea.reader.read(r.sheet, r.statistics), r.strength) for r in heard if r.strength > 0]
     looks.sort(key=lambda look: look[1], reverse=True)

@@ -1,7 +1,7 @@
 """The painter that ships: the nano model, from a request to a picture."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -10,7 +10,7 @@ from easel.catalog import Model
 from easel.engine.engine import Engine
 from easel.model import krea2
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import UNMOVED, Mood, Painting, Reference, Step, Taste, ignored
+from easel.schema.painting import Materials, Painting, Step, Taste, ignored
 from easel.style.compose import compose
 from easel.style.scene import Library
 from easel.style.taste import taste
@@ -36,16 +36,15 @@ class NanoPainter:
     def paint(
         self,
         request: GenerationRequest,
-        references: Sequence[Reference],
+        materials: Materials,
         model: Model,
         seed: int,
         on_step: Callable[[Step], None],
         on_prompt: Callable[[str], None] = ignored,
-        mood: Mood = UNMOVED,
     ) -> Painting:
         """Compose and paint; `on_prompt` and `on_step` may raise to stop."""
         begun = time.perf_counter()
-        composition = compose(request, references, model, seed, self._krea, self._library, mood)
+        composition = compose(request, materials, model, seed, self._krea, self._library)
         composed = time.perf_counter() - begun
         on_prompt(composition.conditioning.prompt)
         image = self._engine.paint(composition.conditioning, on_step)
