@@ -166,7 +166,9 @@ async def charged_at(database: Database, workspace: UUID, time: str) -> None:
         await connection.execute(text(statement), {"its": workspace, "time": time})
 
 
-@pytest.mark.parametrize("days", ["from=yesterday", "from=2021-03-02&to=2021-03-01", "to=2021-02-30"])
+@pytest.mark.parametrize(
+    "days", ["from=yesterday", "to=0", "from=20210301", "from=2021-03-02&to=2021-03-01", "to=2021-02-30"]
+)
 def test_days_that_are_none_are_refused(api: Api, days: str) -> None:
     answer = api.client.get(f"/usage?{days}")
     assert answer.status_code == 400

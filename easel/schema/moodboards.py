@@ -18,10 +18,17 @@ URLs = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=MO
 AssetIds = Annotated[list[UUID], Field(max_length=MOST_PICTURES)]
 
 
+SOME_PICTURES = {
+    "anyOf": [
+        {"required": [field], "properties": {field: {"minItems": 1}}} for field in ("urls", "asset_ids")
+    ]
+}
+
+
 class NewMoodboard(BaseModel):
     """A moodboard to be made, of 1 to 200 pictures."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, json_schema_extra=SOME_PICTURES)
 
     name: Name
     """What it is called."""
