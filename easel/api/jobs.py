@@ -6,13 +6,13 @@ from fastapi import Query
 
 from easel.api.given import BaseURL, RowId, TheCaller, TheHouse
 from easel.api.pages import Cursor, Limit
+from easel.catalog import MODELS
 from easel.schema.jobs import Job, JobDetails, Status
 from easel.schema.pages import Page
 from easel.store import jobs
 
-Types = Annotated[
-    str | None, Query(description="Comma separated job types: medium, medium-turbo, large, analysis.")
-]
+TYPES = [*MODELS, "analysis"]
+Types = Annotated[str | None, Query(description=f"Comma separated job types: {', '.join(TYPES)}.")]
 
 
 async def index(
@@ -32,7 +32,7 @@ async def index(
         limit=limit,
         before=cursor,
         status=status,
-        types=types.split(",") if types else None,
+        types=[one for one in TYPES if one in types.split(",")] if types else None,
     )
 
 
