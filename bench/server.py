@@ -18,15 +18,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import psutil
+from sqlalchemy import text
 
 from easel import Client
+from easel.settings import Settings
+from easel.store.opening import open_database
 
 CLIENTS = 16
 SECONDS = 5.0
 JOBS = 40
+FINISHED_SECONDS = 10.0
+MANY = 100_000
+LISTS = {"100,000 jobs": "", "the failed, one in 1,000": "&status=failed", "large's, none": "&types=large"}
 GENERATE = "/generate/image/krea/krea-2/medium"
+COPY = """
+    INSERT INTO jobs (id, workspace_id, status, variant, request, seed, cost, base_url,
+        created_at, completed_at, file_key, error_code, error_message)
+    SELECT gen_random_uuid(), workspace_id, CASE WHEN failed THEN 'failed' ELSE 'completed' END,
+        variant, request, seed, cost, base_url, made_at, made_at, CASE WHEN failed THEN NULL ELSE 'a.png' END,
+        CASE WHEN failed THEN 'engine_error' END, CASE WHEN failed THEN 'no' END
+    FROM jobs, LATERAL (
+        SELECT created_at - n * interval '1 second' AS made_at, n % 1000 = 0 AS failed
+        FROM generate_series(1, :many) AS n
+    ) AS copies
+    WHERE id = :like
+"""
 
 
 def main() -> None:
@@ -46,6 +65,10 @@ def null_engine(folder: Path) -> None:
         load(url, token, "GET", f"/jobs/{job_id}", b"", "2,000/s or more, p99 under 30 ms")
         load(url, token, "POST", GENERATE, body, "800/s or more, p99 under 100 ms")
         show("API process, after the load", f"{memory(process.pid):.0f} MB", "under 150 MB")
+        show("jobs through one worker", f"{finished(client):,.0f}/s", "150/s or more")
+        asyncio.run(fill(folder / "data", job_id))
+        for what, query in LISTS.items():
+            show(what, f"{pages(client, query) * 1000:.0f} ms a page", "under 20 ms")
 
 
 def nano(folder: Path) -> None:
@@ -106,6 +129,35 @@ def memory(supervisor: int) -> float:
     children = psutil.Process(supervisor).children()
     (api,) = [child for child in children if "api" in child.cmdline()]
     return float(api.memory_info().rss) / 1e6
+
+
+def finished(client: Client) -> float:
+    """Jobs of a long queue that are finished in a second, from row to ledger."""
+    began, before = time.monotonic(), charged(client)
+    time.sleep(FINISHED_SECONDS)
+    return (charged(client) - before) / (time.monotonic() - began)
+
+
+def charged(client: Client) -> int:
+    """How many pictures were charged."""
+    return int(client.http.get("/usage").json()["pictures"])
+
+
+async def fill(data: Path, like: UUID) -> None:
+    """Copy a finished job many times, one in a thousand as failed, a second apart."""
+    async with open_database(Settings(data=data)) as database, database.begin() as connection:
+        await connection.execute(text(COPY), {"like": like, "many": MANY})
+
+
+def pages(client: Client, query: str) -> float:
+    """Seconds for a page of 100 jobs, from the newest on."""
+    took, before = [], ""
+    for _ in range(20):
+        began = time.monotonic()
+        listed = client.http.get(f"/jobs?limit=100{query}{before}").raise_for_status().json()
+        took.append(time.monotonic() - began)
+        before = f"&cursor={listed['next_cursor']}" if listed["next_cursor"] else ""
+    return statistics.median(took)
 
 
 def load(url: str, token: str, method: str, path: str, body: bytes, promise: str) -> None:

@@ -1,7 +1,7 @@
 """The app: routes, refusals and meters, put together."""
 
 from fastapi import Depends, FastAPI
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from easel.api import openapi
 from easel.api.given import House, caller
@@ -36,8 +36,11 @@ def _add(app: FastAPI, route: Route, *, private: bool) -> None:
         route.path,
         route.handler,
         methods=[route.method],
-        response_model=route.answer,
-        response_class=JSONResponse if route.answer else Response,
+        **(
+            {"response_model": route.answer}
+            if route.answer
+            else {"response_model": None, "response_class": Response}
+        ),
         responses={status: {"model": Error} for status in ([401, 429, 503] if private else []) + refusals},
         dependencies=[Depends(caller)] if private else [],
         tags=[route.tag],

@@ -26,29 +26,32 @@ class House:
     rates: Rates
 
 
-def house(request: Request) -> House:
+async def house(request: Request) -> House:
     """The house that this app serves."""
     found: House = request.app.state.house
     return found
 
 
-async def caller(request: Request, response: Response) -> tokens.Caller:
+TheHouse = Annotated[House, Depends(house)]
+
+
+async def caller(request: Request, response: Response, house: TheHouse) -> tokens.Caller:
     """Whose token the request carries, unless it asks too often; asked before the body is looked at."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() in ("bearer", "key"):
-        found = await tokens.caller(house(request).database, token.strip())
+        found = await tokens.caller(house.database, token.strip())
         if found is not None:
-            response.headers.update(house(request).rates.take(found.token_id))
+            response.headers.update(house.rates.take(found.token_id))
             return found
     raise Unauthorized
 
 
-def base_url(request: Request) -> str:
+async def base_url(request: Request, house: TheHouse) -> str:
     """Where file URLs begin: as set up, or else where the client has found us."""
-    return (house(request).settings.public_url or str(request.base_url)).rstrip("/")
+    return (house.settings.public_url or str(request.base_url)).rstrip("/")
 
 
-def row_id(id: str) -> UUID:
+async def row_id(id: str) -> UUID:
     """The id in the path; what is no UUID is the id of nothing."""
     try:
         return UUID(id)
@@ -56,7 +59,6 @@ def row_id(id: str) -> UUID:
         raise NotFound(f"There is nothing with the id {id[:80]!r}: ids are UUIDs") from None
 
 
-TheHouse = Annotated[House, Depends(house)]
 Told = Annotated[str | None, Header(alias="X-Webhook-URL", description="Where to POST the job when it ends.")]
 
 

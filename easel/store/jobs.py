@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Update, func, insert, select, text, update
+from sqlalchemy import Select, Update, Uuid, bindparam, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,6 +23,7 @@ from easel.schema.pages import Page
 from easel.schema.times import written
 from easel.settings import Limits
 from easel.store import backlog, events, ledger, queue, tables, workspaces
+from easel.store.bell import CHANNEL
 from easel.store.database import Database
 from easel.store.queue import Entry
 
@@ -39,6 +41,27 @@ TOLD = (  # the columns that a Job is made of
     MOODBOARD,
 )
 CLOSED = (*TOLD, tables.Job.workspace_id, tables.Job.cost, tables.Job.base_url, tables.Job.webhook_url)
+
+# What every submit and every poll says is built once: building takes longer than the database does.
+ADD = (
+    upsert(tables.Job)
+    .values(
+        created_at=func.clock_timestamp(),  # not before the workspace was held
+        turn=backlog.next_turn(bindparam("whose")),
+    )
+    .on_conflict_do_nothing()
+    .returning(*TOLD, tables.Job.turn)
+)
+REPORT = text(  # a step may be lost in a crash, and is not waited for until it lies on the disk
+    "WITH held AS ("
+    "SELECT id FROM jobs WHERE id = :job AND lease = :lease AND status = 'processing' FOR SHARE"
+    "), event AS ("
+    "INSERT INTO events (job_id, kind, data) SELECT id, 'progress', :data FROM held RETURNING job_id"
+    ") SELECT pg_notify(:channel, CAST(job_id AS text)), set_config('synchronous_commit', 'off', true)"
+    " FROM event"
+).bindparams(bindparam("job", type_=Uuid), bindparam("lease", type_=Uuid), bindparam("data", type_=JSONB))
+MINE = (tables.Job.workspace_id == bindparam("workspace_id"), tables.Job.id == bindparam("id"))
+TOLD_OF_ONE, ALL_OF_ONE = select(*TOLD).where(*MINE), select(tables.Job.__table__).where(*MINE)
 
 
 @dataclass(frozen=True)
@@ -155,18 +178,14 @@ async def _add(
         "workspace_id": workspace_id,
         "token_id": token_id,
         "status": "queued" if limits.concurrency is None else "backlogged",
-        "turn": backlog.next_turn(workspace_id),
-        "created_at": func.clock_timestamp(),  # not before the workspace was held
+        "whose": workspace_id,
         "base_url": base_url,
         "webhook_url": webhook_url,
         **work,
     }
     if limits != UNLIMITED:
         await workspaces.hold(connection, workspace_id)
-    added = await connection.execute(
-        upsert(tables.Job).values(row).on_conflict_do_nothing().returning(*TOLD, tables.Job.turn)
-    )
-    if (told := added.one_or_none()) is None:
+    if (told := (await connection.execute(ADD, row)).one_or_none()) is None:
         return None
     if limits.prepaid and row["cost"]:
         await ledger.check_cover(connection, workspace_id)
@@ -175,7 +194,7 @@ async def _add(
         return _job(told, base_url)
     await backlog.promote(connection, workspace_id, limits)
     await backlog.check_size(connection, workspace_id, limits)
-    return _job(await _row(connection, TOLD, workspace_id, told.id), base_url)
+    return _job(await _row(connection, TOLD_OF_ONE, workspace_id, told.id), base_url)
 
 
 async def earlier(
@@ -208,13 +227,13 @@ def _hash(variant: str, asked: GenerationRequest) -> bytes:
 async def get(database: Database, workspace_id: UUID, job_id: UUID, base_url: str) -> Job:
     """The job, or NotFound."""
     async with database.read() as connection:
-        return _job(await _row(connection, TOLD, workspace_id, job_id), base_url)
+        return _job(await _row(connection, TOLD_OF_ONE, workspace_id, job_id), base_url)
 
 
 async def details(database: Database, workspace_id: UUID, job_id: UUID) -> JobDetails:
     """What the contract's Job has no room for, or NotFound."""
     async with database.read() as connection:
-        row = await _row(connection, tables.Job.__table__.columns, workspace_id, job_id)
+        row = await _row(connection, ALL_OF_ONE, workspace_id, job_id)
     return JobDetails(
         job_id=row.id,
         kind=row.kind,
@@ -292,11 +311,10 @@ async def claim(database: Database, job_id: UUID) -> Generation | Analysis | Non
 
 async def report(database: Database, claim: Claim, progress: Progress) -> None:
     """Record a step; raises Cancelled when the job is no longer ours to work on."""
-    async with database.begin() as connection:
-        held = await connection.scalar(select(tables.Job.id).where(*_held(claim)).with_for_update(read=True))
-        if held is None:
+    step = {"job": claim.id, "lease": claim.lease, "data": progress.model_dump(), "channel": CHANNEL}
+    async with database.read() as connection:
+        if (await connection.execute(REPORT, step)).first() is None:
             raise Cancelled
-        await events.append(connection, claim.id, "progress", progress.model_dump())
 
 
 async def complete(
@@ -366,7 +384,7 @@ async def cancel(
     async with database.begin() as connection:
         await workspaces.hold(connection, workspace_id)
         row = await stop(connection, workspace_id, job_id, limits)
-        return _job(row or await _row(connection, TOLD, workspace_id, job_id), base_url)
+        return _job(row or await _row(connection, TOLD_OF_ONE, workspace_id, job_id), base_url)
 
 
 async def stop(connection: AsyncConnection, workspace_id: UUID, job_id: UUID, limits: Limits) -> Any:
@@ -415,9 +433,8 @@ def _held(claim: Claim) -> tuple[Any, ...]:
     return (tables.Job.id == claim.id, tables.Job.lease == claim.lease, tables.Job.status == "processing")
 
 
-async def _row(connection: AsyncConnection, columns: Any, workspace_id: UUID, job_id: UUID) -> Any:
-    query = select(*columns).where(tables.Job.workspace_id == workspace_id, tables.Job.id == job_id)
-    row = (await connection.execute(query)).one_or_none()
+async def _row(connection: AsyncConnection, query: Select[Any], workspace_id: UUID, job_id: UUID) -> Any:
+    row = (await connection.execute(query, {"workspace_id": workspace_id, "id": job_id})).one_or_none()
     if row is None:
         raise NotFound(f"There is no job {str(job_id)!r}: see GET /jobs")
     return row

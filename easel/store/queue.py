@@ -16,7 +16,7 @@ from pgqueuer.ports.repository import EntrypointExecutionParameter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from easel.store.bell import ring
+from easel.store.bell import CHANNEL, ring
 from easel.store.database import Database, driver_connection
 
 GENERATE = "generate"
@@ -24,6 +24,11 @@ DELIVER = "deliver"
 LEASE = timedelta(seconds=3)
 FIRST_TURN = text(
     f"(SELECT -max(priority) FROM pgqueuer WHERE entrypoint = '{GENERATE}' AND status = 'queued')"
+)
+ADD = text(  # PgQueuer's own way in logs each entry as well, and the bell would be one more errand
+    "WITH entry AS (INSERT INTO pgqueuer (entrypoint, payload, priority, execute_after, status)"
+    " VALUES (:entrypoint, :payload, :priority, now(), 'queued'))"
+    " SELECT pg_notify(:channel, :entrypoint)"
 )
 
 
@@ -37,8 +42,8 @@ class Entry:
 
 async def add(connection: AsyncConnection, entrypoint: str, row: UUID, turn: int = 0) -> None:
     """Queue work on `row`; it is seen when the transaction of `connection` commits, lower turns first."""
-    await (await _queries(connection)).enqueue(entrypoint, row.bytes, -turn)
-    await ring(connection, entrypoint)
+    entry = {"entrypoint": entrypoint, "payload": row.bytes, "priority": -turn, "channel": CHANNEL}
+    await connection.execute(ADD, entry)
 
 
 async def take(database: Database, entrypoint: str, worker: UUID, most: int) -> list[Entry]:

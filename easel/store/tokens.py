@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, insert, or_, select, text, update
+from sqlalchemy import bindparam, func, insert, or_, select, text, update
 
 from easel.errors import NotFound
 from easel.ids import new_id, new_secret, secret_hash
@@ -15,6 +15,11 @@ from easel.store.tables import Token, Workspace
 USE_IS_STALE = or_(
     Token.last_used_at.is_(None), Token.last_used_at < func.now() - text("interval '1 minute'")
 )
+CALLER = select(Token.workspace_id, Token.name, Token.secret_hash, USE_IS_STALE.label("use_is_stale")).where(
+    Token.id == bindparam("id"),
+    Token.revoked_at.is_(None),
+    or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
+)  # asked at each request, so built once
 
 
 @dataclass(frozen=True)
@@ -63,15 +68,8 @@ async def caller(database: Database, raw: str) -> Caller | None:
         token_id = UUID(identifier)
     except ValueError:
         return None
-    query = select(
-        Token.workspace_id, Token.name, Token.secret_hash, USE_IS_STALE.label("use_is_stale")
-    ).where(
-        Token.id == token_id,
-        Token.revoked_at.is_(None),
-        or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
-    )
     async with database.read() as connection:
-        row = (await connection.execute(query)).one_or_none()
+        row = (await connection.execute(CALLER, {"id": token_id})).one_or_none()
         if row is None or not hmac.compare_digest(row.secret_hash, secret_hash(secret)):
             return None
         if row.use_is_stale:
