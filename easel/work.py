@@ -6,6 +6,7 @@ import signal
 from functools import partial
 
 import structlog
+import uvloop
 
 from easel.engine.null import NullPainter
 from easel.errors import CheckpointError, EaselError
@@ -25,7 +26,7 @@ def work(settings: Settings) -> None:
     if settings.safety == "off":
         log.warning("SAFETY IS OFF (EASEL_SAFETY): pictures of anything are painted, kept and shown")
     try:
-        asyncio.run(_work(settings))
+        uvloop.run(_work(settings))
     except EaselError as error:
         log.error("The worker ended", error=error.message)
         os._exit(1)

@@ -2,11 +2,12 @@
 
 import asyncio
 
+import pytest
 from at_work import painted, working
 from conftest import opened
 
 from easel.engine.null import NullPainter
-from easel.store import events, workers
+from easel.store import events, jobs, workers, workspaces
 from easel.store.blobs import Blobs
 
 
@@ -50,6 +51,32 @@ def test_each_step_is_told_with_a_preview(database_url: str, blobs: Blobs) -> No
             assert [step.data["step"] for step in steps] == [1, 2, 3, 4, 5, 6, 7, 8]
             assert all(step.data["preview"].startswith("data:image/jpeg;base64,") for step in steps)
             assert end.kind == "completed"
+
+    asyncio.run(story())
+
+
+def test_the_next_picture_is_painted_while_the_last_one_is_kept(
+    database_url: str, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        kept, put = asyncio.Event(), Blobs.put
+
+        async def put_slowly(self: Blobs, key: str, data: bytes) -> None:
+            await kept.wait()
+            await put(self, key, data)
+
+        monkeypatch.setattr(Blobs, "put", put_slowly)
+        async with opened(database_url) as database, working(database, blobs, NullPainter()):
+            first, second = (asyncio.create_task(painted(database)) for _ in range(2))
+            workspace = await workspaces.default(database)
+            while True:
+                under_way = await jobs.page(database, workspace, "", limit=9, status="processing")
+                steps = [len(await events.since(database, job.job_id, 0)) for job in under_way.items]
+                if steps == [8, 8]:
+                    break
+                await asyncio.sleep(0.02)
+            kept.set()
+            assert {(await first).status, (await second).status} == {"completed"}
 
     asyncio.run(story())
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import zlib
 from typing import Any
 
 from PIL.Image import Image
@@ -17,7 +18,7 @@ def png(image: Image, recipe: dict[str, Any]) -> bytes:
     info.add_itxt("prompt", recipe["prompt"])
     info.add_itxt("easel", json.dumps(recipe, ensure_ascii=False, sort_keys=True))
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=info, compress_level=4)
+    image.save(buffer, "PNG", pnginfo=info, compress_level=1, compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
 

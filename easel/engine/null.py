@@ -35,9 +35,10 @@ class NullPainter:
         on_prompt(prompt)
         colour = tuple(random.Random(seed).randbytes(3))
         image = Image.new("RGB", request.size, colour)
+        small = Image.new("RGB", (32, 32), colour)
         for index in range(1, model.steps + 1):
             time.sleep(self._step_seconds)
-            on_step(Step(index, model.steps, image.resize((32, 32))))
+            on_step(Step(index, model.steps, small))
         told = {"references": len(materials.references), "avoids": list(materials.mood.avoids)}
         return Painting(image, prompt, told)
 

@@ -23,6 +23,7 @@ async def generate(claim: Generation, workshop: Workshop, report: Report) -> Mad
     materials = Materials([*await gather(claim, workshop), *board.references], board.mood)
     laps.end("gather_seconds")
     painting = await paint(claim, materials, workshop, report)
+    workshop.leave()
     laps.end("paint_seconds")
     await workshop.guard.check_picture(painting.image, "The finished picture")
     laps.end("check_seconds")

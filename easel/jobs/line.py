@@ -10,6 +10,7 @@ from easel.store import queue
 from easel.store.database import AWAY, Database
 from easel.store.queue import Entry
 
+RELEASED = 8  # entries that may be wound up beside those that count
 LOOK_AGAIN_SECONDS = 0.5  # for leases that have lapsed and entries put off; new ones ring the bell
 AWAY_SECONDS = 1.0
 GRACE_SECONDS = 6.0  # for a picture that is being painted when the stop comes
@@ -18,7 +19,7 @@ log = structlog.get_logger()
 
 
 class Line:
-    """Works on at most `at_once` entries together, until it is stopped."""
+    """Works on at most `at_once` entries together, and winds up some more, until it is stopped."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Line:
         self._at_once = at_once
         self._perform = perform
         self._working: dict[asyncio.Task[None], Entry] = {}
+        self._released: set[Entry] = set()
         self._stopping = False
         self._wake = asyncio.Event()
 
@@ -41,6 +43,12 @@ class Line:
         """Take nothing more."""
         self._stopping = True
         self._wake.set()
+
+    def release(self, entry: Entry) -> None:
+        """Count `entry` no longer: what it needs one after the other is done, and another may begin."""
+        if len(self._released) < RELEASED:
+            self._released.add(entry)
+            self._wake.set()
 
     async def run(self) -> None:
         """Take and work until stopped; then wait for what was begun, but no longer than the grace."""
@@ -60,7 +68,7 @@ class Line:
 
     async def _take_or_wait(self) -> None:
         self._wake.clear()
-        free = self._at_once - len(self._working)
+        free = self._at_once - len(self._working) + len(self._released)
         taken = await queue.take(self._database, self._entrypoint, self._worker, free) if free else []
         for entry in taken:
             if entry not in self._working.values():  # else ours, renewed too late
@@ -74,7 +82,7 @@ class Line:
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        del self._working[task]
+        self._released.discard(self._working.pop(task))
         self._wake.set()
 
     async def _work(self, entry: Entry) -> None:

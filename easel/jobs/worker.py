@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -87,7 +88,7 @@ class Worker:
         if claim is None:
             return await jobs.discard(self._database, entry)
         try:
-            made = await self._made(claim)
+            made = await self._made(claim, entry)
         except Cancelled:
             await jobs.discard(self._database, entry)
         except JobError as error:
@@ -103,14 +104,20 @@ class Worker:
         else:
             await jobs.complete(self._database, claim, entry, **vars(made), limits=self._settings.limits)
 
-    async def _made(self, claim: Generation | Analysis) -> Made:
+    async def _made(self, claim: Generation | Analysis, entry: Entry) -> Made:
         if self._tools is None:
             raise EngineError(f"The worker cannot load its checkpoint: {self._self.error}")
         if claim.claims > MOST_CLAIMS:
             raise EngineError(f"The job was begun {MOST_CLAIMS} times and its worker ended each time")
         painter, guard = self._tools
         workshop = Workshop(
-            painter, guard, self._thread, self._database, self._blobs, self._settings.allow_networks
+            painter,
+            guard,
+            self._thread,
+            self._database,
+            self._blobs,
+            self._settings.allow_networks,
+            leave=partial(self._jobs.release, entry),
         )
 
         async def report(progress: Progress) -> None:

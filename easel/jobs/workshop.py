@@ -32,6 +32,7 @@ class Workshop:
     database: Database
     blobs: Blobs
     allow_networks: Sequence[str]
+    leave: Callable[[], None]  # says that this job needs the painter no longer
 
     async def fetched(self, url: str) -> bytes:
         """The bytes behind the URL of a picture, or OutboundError or PictureError."""

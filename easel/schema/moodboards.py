@@ -5,6 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from easel.schema.texts import Said, Text
 from easel.schema.times import Time
@@ -18,7 +19,7 @@ URLs = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=MO
 AssetIds = Annotated[list[UUID], Field(max_length=MOST_PICTURES)]
 
 
-SOME_PICTURES = {
+SOME_PICTURES: JsonDict = {
     "anyOf": [
         {"required": [field], "properties": {field: {"minItems": 1}}} for field in ("urls", "asset_ids")
     ]

@@ -7,7 +7,7 @@ leave it, oldest first, in the transaction that ends another.
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import BindParameter, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from easel.errors import TooManyRequests
@@ -18,7 +18,7 @@ from easel.store.tables import Job
 WAIT = 5  # seconds, until it is worth asking a full backlog again
 
 
-def next_turn(workspace_id: UUID) -> Any:
+def next_turn(workspace_id: UUID | BindParameter[Any]) -> Any:
     """The turn of a job that is queued now: behind its workspace's own, beside the first of all others."""
     last_of_mine = select(func.max(Job.turn)).where(Job.workspace_id == workspace_id, Job.status == "queued")
     return func.greatest(queue.FIRST_TURN, last_of_mine.scalar_subquery() + 1, 0)
