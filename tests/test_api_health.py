@@ -84,6 +84,8 @@ def test_requests_the_queue_and_workers_are_counted(server: Api) -> None:
     assert counted["easel_requests_total", ("POST", MEDIUM, "400")] == 1
     assert counted["easel_request_seconds_count", (MEDIUM,)] == 2
     assert counted["easel_queue", ("queued", "generate")] == 1
+    assert counted["easel_jobs", ("queued",)] == 1
+    assert counted["easel_jobs", ("backlogged",)] == 0
     assert counted["easel_workers", ("ready",)] == 1
 
 

@@ -20,6 +20,7 @@ from easel import outbound
 from easel.engine.null import NullPainter
 from easel.errors import Unprocessable
 from easel.jobs import deliver, line
+from easel.jobs.deliver import TO_ONE_AT_ONCE
 from easel.jobs.worker import DELIVERIES_AT_ONCE
 from easel.schema.generation import GenerationRequest
 from easel.signing import new_webhook_secret, signed_headers
@@ -155,12 +156,12 @@ def test_a_receiver_that_never_answers_holds_up_no_job_and_no_cancel(
     async def story() -> None:
         async with opened(database_url) as database, working(database, blobs, NullPainter(), **LOCAL):
             workspace = await workspaces.default(database)
-            for _ in range(2 * DELIVERIES_AT_ONCE):
+            for _ in range(2 * TO_ONE_AT_ONCE):
                 job = await jobs.submit(
                     database, workspace, "medium", FOX, base_url=BASE, webhook_url=urls[silent]
                 )
                 await jobs.cancel(database, workspace, job.job_id, BASE)
-            while await counted(database, PICKED) < DELIVERIES_AT_ONCE:
+            while await counted(database, PICKED) < TO_ONE_AT_ONCE:
                 await asyncio.sleep(0.02)
             begun = time.monotonic()
             assert (await asyncio.wait_for(painted(database), 10)).status == "completed"
@@ -182,6 +183,27 @@ def test_a_receiver_that_never_answers_holds_up_no_job_and_no_cancel(
             asyncio.run(story())
         finally:
             over.set()
+
+
+def test_a_receiver_that_never_answers_does_not_keep_the_others_waiting(
+    database_url: str, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database, working(database, blobs, NullPainter(), **LOCAL):
+            workspace = await workspaces.default(database)
+            for _ in range(DELIVERIES_AT_ONCE + 10):
+                job = await jobs.submit(database, workspace, "medium", FOX, base_url=BASE, webhook_url=silent)
+                await jobs.cancel(database, workspace, job.job_id, BASE)
+            await painted(database, receiver.url)
+            begun = time.monotonic()
+            while not receiver.messages:
+                assert time.monotonic() - begun < 5
+                await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(line, "GRACE_SECONDS", 0.1)
+    with receiving(200) as receiver, socket.create_server(("127.0.0.1", 0)) as listener:
+        silent = f"http://127.0.0.1:{listener.getsockname()[1]}/hook"
+        asyncio.run(story())
 
 
 def test_a_delivery_that_was_given_up_is_sent_again_with_the_same_id_and_body(

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from easel.api.given import TheHouse
 from easel.errors import Unavailable
-from easel.store import queue, workers
+from easel.store import jobs, queue, workers
 
 
 class Health(BaseModel):
@@ -37,5 +37,6 @@ async def metrics(request: Request, house: TheHouse) -> Response:
     """Numbers for Prometheus."""
     meters = request.app.state.meters
     meters.set_workers(await workers.alive(house.database))
+    meters.set_jobs(await jobs.unfinished(house.database))
     meters.set_queue(await queue.depth(house.database))
     return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)

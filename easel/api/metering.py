@@ -1,7 +1,7 @@
 """What the server counts: requests as they pass, and the queue and its workers when asked."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +22,7 @@ class Meters:
             "easel_request_seconds", "Time to the answer's first byte.", ["route"], registry=self.registry
         )
         self.queue = Gauge("easel_queue", "Entries of the queue.", ["work", "state"], registry=self.registry)
+        self.jobs = Gauge("easel_jobs", "Jobs that have not ended.", ["state"], registry=self.registry)
         self.workers = Gauge("easel_workers", "Workers by state.", ["state"], registry=self.registry)
 
     def set_queue(self, depth: Sequence[tuple[str, str, int]]) -> None:
@@ -29,6 +30,11 @@ class Meters:
         self.queue.clear()
         for work, state, count in depth:
             self.queue.labels(work, state).set(count)
+
+    def set_jobs(self, states: Mapping[str, int]) -> None:
+        """Tell how many jobs there are in each state before their end."""
+        for state in ("backlogged", "queued", "processing"):
+            self.jobs.labels(state).set(states.get(state, 0))
 
     def set_workers(self, workers: Sequence[Worker]) -> None:
         """Tell who works."""

@@ -1,7 +1,9 @@
 """One webhook: a signed POST, tried again for a day."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from easel import outbound
 from easel.errors import OutboundError
@@ -10,6 +12,8 @@ from easel.store import webhooks
 from easel.store.database import Database
 from easel.store.queue import Entry
 
+TO_ONE_AT_ONCE = 10
+TURN = timedelta(seconds=outbound.POST_SECONDS / 3)  # until it is looked whether a busy receiver is free
 RETRY_AFTER = [
     timedelta(seconds=5),
     timedelta(minutes=5),
@@ -21,10 +25,22 @@ RETRY_AFTER = [
 ]
 
 
-async def deliver(entry: Entry, database: Database, allow_networks: Sequence[str]) -> None:
-    """Send the delivery once, and settle whether it comes back."""
+async def deliver(
+    entry: Entry, database: Database, allow_networks: Sequence[str], busy: Counter[str]
+) -> None:
+    """Send the delivery once, and settle whether it comes back.
+
+    `busy` counts what each receiver is being sent: one that takes its time does not keep the others waiting.
+    """
     message = await webhooks.message(database, entry.row)
-    error, final = await send(message, allow_networks)
+    receiver = urlsplit(message.url).netloc
+    if busy[receiver] == TO_ONE_AT_ONCE:
+        return await webhooks.put_off(database, entry, TURN)
+    busy[receiver] += 1
+    try:
+        error, final = await send(message, allow_networks)
+    finally:
+        busy[receiver] -= 1
     done = error is None or final or message.attempts >= len(RETRY_AFTER)
     again_in = None if done else RETRY_AFTER[message.attempts]
     await webhooks.settle(database, entry, error, again_in)

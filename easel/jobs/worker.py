@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,7 +30,7 @@ from easel.store.jobs import Analysis, Generation
 from easel.store.queue import Entry
 
 MOST_CLAIMS = 5  # a job that took as many workers down with it is given up
-DELIVERIES_AT_ONCE = 20
+DELIVERIES_AT_ONCE = 100
 PRESENCE_SECONDS = 2.0
 PRUNE_SECONDS = 600.0
 
@@ -51,6 +52,7 @@ class Worker:
         self._news = asyncio.Event()  # the state has changed
         self._tools: tuple[Painter, Guard] | None = None
         self._jobs = Line(database, queue.GENERATE, self._self.id, 1, self._do)
+        self._receivers: Counter[str] = Counter()  # being sent to
         self._deliveries = Line(database, queue.DELIVER, self._self.id, DELIVERIES_AT_ONCE, self._deliver)
 
     def stop(self) -> None:
@@ -134,7 +136,7 @@ class Worker:
             raise JobTimeout(f"The job was not done within {self._settings.job_timeout:g} seconds") from None
 
     async def _deliver(self, entry: Entry) -> None:
-        await deliver(entry, self._database, self._settings.allow_networks)
+        await deliver(entry, self._database, self._settings.allow_networks, self._receivers)
 
     async def _be_present(self) -> None:
         while True:

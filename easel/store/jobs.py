@@ -277,6 +277,17 @@ async def page(
     return Page(items=items, next_cursor=written(items[-1].created_at) if len(rows) > limit else None)
 
 
+async def unfinished(database: Database) -> dict[str, int]:
+    """How many jobs have not ended, by status."""
+    query = (
+        select(tables.Job.status, func.count())
+        .where(tables.Job.completed_at.is_(None))
+        .group_by(tables.Job.status)
+    )
+    async with database.read() as connection:
+        return {status: count for status, count in await connection.execute(query)}
+
+
 async def claim(database: Database, job_id: UUID) -> Generation | Analysis | None:
     """Begin a queued job, or begin again: whoever held it before can no longer finish it."""
     statement = (

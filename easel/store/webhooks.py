@@ -76,6 +76,12 @@ async def settle(database: Database, entry: Entry, error: str | None, again_in: 
             await queue.put_off(connection, entry, again_in)
 
 
+async def put_off(database: Database, entry: Entry, delay: timedelta) -> None:
+    """Come back to a delivery after `delay`; it was not attempted."""
+    async with database.begin() as connection:
+        await queue.put_off(connection, entry, delay)
+
+
 async def page(
     database: Database,
     workspace_id: UUID,
