@@ -38,7 +38,11 @@ class NullPainter:
         for index in range(1, model.steps + 1):
             time.sleep(self._step_seconds)
             on_step(Step(index, model.steps, image.resize((32, 32))))
-        told = {"references": len(materials.references), "avoids": list(materials.mood.avoids)}
+        told = {
+            "references": len(materials.references),
+            "avoids": list(materials.mood.avoids),
+            "start": materials.start is not None,
+        }
         return Painting(image, prompt, told)
 
     def analyse(self, pictures: Iterable[Image.Image]) -> Taste:
