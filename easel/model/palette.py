@@ -20,6 +20,7 @@ LOOSE = 0.05  # the squared distance from which meeting the target is not worth 
 REACH = 0.06  # distance in Oklab within which colours move alike
 MIXED = 4  # pixels a side whose mixture is seen as one colour: dots of ink are what they make together
 BARE = 0.08  # palettes that spread less count less: of one colour alone, nothing could be seen
+PALE = 0.93  # the lightness in Oklab to which weak pictures go
 CUBE = 33  # colours a side of the lookup table
 
 TO_CONES = torch.tensor(
@@ -99,6 +100,19 @@ def sent(lab: Tensor, near: Tensor, own: Palette, wanted: Palette) -> Tensor:
     most = wanted.colours[:, 1:].norm(dim=1).max()
     limit = (most / lab[:, 1:].norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
     return torch.cat([lab[:, :1], lab[:, 1:] * limit], 1)
+
+
+def toned(x: Tensor, intensity: float) -> Tensor:
+    """The picture (3, H, W) in stronger colours and deeper contrast, up to 1; down to -1 paler, flatter."""
+    if not intensity:
+        return x
+    light, colour = oklab(x.movedim(0, -1)).split((1, 2), -1)
+    if intensity > 0:  # the darkest and the lightest stay
+        light = light + 1.6 * intensity * (light - light.mean()) * light * (1 - light)
+    else:
+        light = light - 0.45 * intensity * (PALE - light)
+    colour = colour * (1 + 0.7 * intensity)
+    return srgb(torch.cat([light, colour], -1)).movedim(-1, 0)
 
 
 def harmonised(x: Tensor, palettes: Sequence[tuple[Palette, float]]) -> Tensor:
