@@ -108,10 +108,10 @@ def toned(x: Tensor, intensity: float) -> Tensor:
         return x
     light, colour = oklab(x.movedim(0, -1)).split((1, 2), -1)
     if intensity > 0:  # the darkest and the lightest stay
-        light = light + 1.6 * intensity * (light - light.mean()) * light * (1 - light)
+        light = light + 1.2 * intensity * (light - light.mean()) * light * (1 - light)
     else:
-        light = light - 0.45 * intensity * (PALE - light)
-    colour = colour * (1 + 0.7 * intensity)
+        light = light - 0.35 * intensity * (PALE - light)
+    colour = colour * (1 + (0.45 if intensity > 0 else 0.7) * intensity)
     return srgb(torch.cat([light, colour], -1)).movedim(-1, 0)
 
 

@@ -8,7 +8,7 @@ from easel.model.operators import blur, evened
 from easel.model.palette import oklab, palette_of
 
 SEEN = 96  # pixels a side, about, at which the subject is looked for
-APART = 0.07  # the least distance in Oklab from all colours of the rim
+APART = 0.045  # the least distance in Oklab from all colours of the rim
 EVIDENT = (0.01, 0.6)  # the share of the picture that a subject has
 PATCH = 9  # radius of the plainest picture's patches, in 1/512 of its side
 
@@ -17,10 +17,12 @@ def plainer(x: Tensor, amount: float) -> Tensor:
     """The picture (3, H, W) in even patches, the larger the more its `amount`, 0..1."""
     unit = (x.shape[-1] * x.shape[-2]) ** 0.5 / 512
     radius = max(1, round(PATCH * amount * unit / 2))
-    small = F.avg_pool2d(x, 2)
+    rim = 4 * radius  # evening joins opposite edges
+    small = F.pad(F.avg_pool2d(x, 2)[None], (rim,) * 4, mode="replicate")[0]
     for _ in range(2):
         small = evened(small, radius)
-    even = F.interpolate(small[None], x.shape[-2:], mode="bilinear", align_corners=False)[0]
+    small = small[None, :, rim:-rim, rim:-rim]
+    even = F.interpolate(small, x.shape[-2:], mode="bilinear", align_corners=False)[0]
     return torch.lerp(x, even, min(1.0, 4 * amount))
 
 
@@ -35,8 +37,8 @@ def subject(x: Tensor) -> Tensor | None:
     around = palette_of(rim[:, None])
     usual = around.colours[around.weights > 0.01]
     away = torch.cdist(oklab(small.flatten(1).T), usual).amin(1).reshape(small.shape[-2:])
-    away = blur(away, 1.5)
-    found = _piece(away > max(APART, 0.4 * away.max().item()), int(away.argmax()))
+    mask = (blur(away, 1) > max(APART, 0.15 * away.max().item())).float()
+    found = _piece(F.max_pool2d(mask[None], 3, 1, 1)[0], int(blur(away, 3).argmax()))
     if not EVIDENT[0] < found.mean() < EVIDENT[1]:
         return None
     grown = F.max_pool2d(found[None, None], 5, 1, 2)
@@ -60,10 +62,12 @@ def painted_out(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _filled(x: Tensor, known: Tensor) -> Tensor:
-    """Colours where they are known, else those of the picture at half the size."""
-    if min(x.shape[-2:]) < 4:
+    """Colours where they are known, else those of the picture at half the width: what is level stays so."""
+    height, width = x.shape[-2:]
+    if max(height, width) < 4:
         return x
-    weight = F.avg_pool2d(known, 2)
-    mean = F.avg_pool2d(x * known, 2) / weight.clamp(min=1e-4)
+    pool = (1, 2) if width >= 4 else (2, 1)
+    weight = F.avg_pool2d(known, pool)
+    mean = F.avg_pool2d(x * known, pool) / weight.clamp(min=1e-4)
     coarse = _filled(mean, (2 * weight).clamp(max=1))
     return torch.lerp(F.interpolate(coarse, x.shape[-2:], mode="bilinear", align_corners=False), x, known)

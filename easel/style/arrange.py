@@ -34,7 +34,8 @@ def arrange(
     if reading.looks.get("composition") == "pattern":
         boxes = [box for thing in things for box in drawn.copies(replace(thing, count=1))]
         repeated = layout.pattern(boxes, frame.width, frame.height, rng, DENSER**complexity)
-        return layout.items(frame.stirred([repeated], 1, movement)[0], frame.width, frame.height)
+        repeated = stirred(repeated, movement, ground, frame.width, frame.height, subject=False)
+        return layout.items(repeated, frame.width, frame.height)
     skyward = [library.names[thing.drawings[0]] in SKY and thing.relation != "on" for thing in things]
     aloft = [thing for thing, high in zip(things[1:], skyward[1:], strict=True) if high]
     standing = [thing for thing in things if thing not in aloft]
@@ -125,8 +126,9 @@ class Frame:
             return boxes
         first = len(boxes) - subjects
         return [
-            stirred(box, movement, self.ground, self.width, self.height, place >= first)
+            layout.kept(moved, self.width, self.height)
             for place, box in enumerate(boxes)
+            for moved in [stirred(box, movement, self.ground, self.width, self.height, place >= first)]
         ]
 
     def surroundings(self, drawn: Drawn, taken: list[Box]) -> list[Box]:

@@ -77,12 +77,17 @@ def compose(
         steps=model.steps,
         sketch=in_bytes(canvas),
         cover=in_bytes(cover),
-        looks=[(look, strength * heeded * (1 + MARKS * intensity)) for look, strength in looks],
+        looks=[(look, heeded * pressed(strength, intensity)) for look, strength in looks],
         references=[shown._replace(strength=shown.strength * heeded) for shown in heard if heeded],
         strength=start.strength if start else 1.0,
         intensity=intensity,
     )
     return Composition(conditioning, planned, start)
+
+
+def pressed(strength: float, intensity: float) -> float:
+    """The strength of marks at an intensity; above 1 they would turn the colours beneath them over."""
+    return min(strength * (1 + MARKS * intensity), max(strength, 1))
 
 
 def in_bytes(picture: np.ndarray) -> Image.Image:

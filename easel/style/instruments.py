@@ -16,7 +16,7 @@ from easel.style.things import FEET, SKY, Drawn
 from easel.style.words import lexicon
 
 COMPANY = lexicon("company")  # ground → what may stand around there
-MOST_COMPANY = 12
+MOST_COMPANY, MOST_ALIKE = 12, 3
 SMALLER = {True: 0.2, False: 0.45}  # the share of its size that a subject gives up: among many things, alone
 
 
@@ -35,12 +35,14 @@ def company(
     found: list[Box] = []
     there = {drawn.library.names[part.drawing] for box in taken for part in box.parts}
     names = [name for name in (*names, *COMPANY[kind]) if name in drawn.keys and name not in there]
-    for name in rng.choices(names, k=3 * MOST_COMPANY):
+    taken = [box.scaled(0.85).at(box.centre, box.bottom) for box in taken]  # some may stand half behind
+    for name in [name for _ in range(MOST_ALIKE) for name in rng.sample(names, len(names))]:
         if len(found) >= round(complexity * MOST_COMPANY):
             break
         box = drawn.one(Thing("", (drawn.keys[name],)))
         box = box.scaled(rng.uniform(0.11, 0.19) / max(box.width, box.height))
-        highest, lowest = FEET.get(kind, (0.0, 0.97)) if name not in SKY else (0.0, 0.45)
+        highest, lowest = FEET.get(kind, (0.1, 0.97)) if name not in SKY else (0.1, 0.45)
+        highest -= 0.05  # farther away than the subject, but not beyond any horizon
         area = (0.03, width - 0.03, max(0.03, highest * height - box.height), lowest * height)
         found += layout.scattered(box, area, [*taken, *found], rng)
     return sorted(found, key=lambda box: box.bottom)
@@ -53,4 +55,4 @@ def stirred(box: Box, movement: float, ground: Ground, width: float, height: flo
         return level.moved(-movement * (width / 2 - box.centre), 0) if subject else level
     lean = LEAN * movement * ground.way if subject else 0.0
     turned = box.turned(ground.tilt, (width / 2, height / 2), lean)
-    return layout.kept(turned.scaled(1 - 0.12 * movement), width, height) if subject else turned
+    return turned.scaled(1 - 0.12 * movement).at(turned.centre, turned.bottom) if subject else turned

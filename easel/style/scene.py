@@ -16,7 +16,7 @@ import resvg_py
 from PIL import Image
 
 TILT, LEAN = 10, 9  # degrees at full movement: of the ground, and of a subject on it
-MARKS, STREAKS = 90, 26  # on a ground of full detail, at full movement
+MARKS, STREAKS = 90, 40  # on a ground of full detail, at full movement
 GROUNDS = ("flat", "gradient", "hills", "table", "stripes", "bokeh", "night", "water", "city")
 
 
@@ -276,7 +276,7 @@ def _streaks(ground: Ground, aspect: float) -> str:
     rng, shapes = random.Random(ground.seed + 2), ""
     for _ in range(round(STREAKS * ground.movement)):
         x, y = rng.uniform(-100, 1000 * aspect), rng.uniform(0, 1000)
-        length, thick = rng.uniform(120, 480), rng.uniform(3, 11)
+        length, thick = rng.uniform(160, 560), rng.uniform(4, 16)
         colour, opacity = rng.choice(("#ffffff", "#ffffff", ground.colours[2])), rng.uniform(0.3, 0.75)
         points = f"{x:.0f},{y:.0f} {x + 0.8 * length:.0f},{y - thick / 2:.1f} "
         points += f"{x + length:.0f},{y:.0f} {x + 0.8 * length:.0f},{y + thick / 2:.1f}"

@@ -17,9 +17,12 @@ from easel.model.latents import to_tensor
 from easel.model.palette import harmonised, palette_of
 from easel.model.repaint import painted_out, plainer, subject
 from easel.style.plan import Plan
-from easel.style.scene import Scene, draw, draw_items
+from easel.style.scene import Item, Scene, draw_ground, draw_items
 
 KEPT, PAINTED_OVER = 0.5, 0.8
+THINGS = (
+    0.5  # how far things of the prompt take on the picture's colours where its ground takes them on whole
+)
 LOOKED_AT = 128  # pixels of the shorter side at which places are measured
 Find = Callable[[str, int], np.ndarray]
 Rectangle = tuple[float, float, float, float]  # left, top, right, bottom, fractions of the frame
@@ -60,20 +63,18 @@ def drawn_over(start: Start, plan: Plan, find: Find) -> tuple[np.ndarray, np.nda
     cover = np.zeros(x.shape[-2:], np.float32)
     if start.strength < KEPT:
         return in_floats(plainer(x, start.strength)), cover if standing is None else standing.numpy()
-    scene = plan.scene.at(min(start.picture.size))
-    chosen = {choice.drawing for choice in plan.chosen}
-    things = replace(scene, items=tuple(item for item in scene.items if item.drawing in chosen))
+    scene, colours = plan.scene.at(min(start.picture.size)), palette_of(x)
     if standing is not None:
-        things = placed(things, rectangle(standing.numpy()), start.hold, find)
+        scene = placed(scene, plan, rectangle(standing.numpy()), start.hold, find)
     if start.strength < PAINTED_OVER:
-        ground = x if standing is None else painted_out(x, standing)
-        canvas = in_floats(plainer(ground, start.strength))
-        draw_items(things, canvas, cover, find)
+        scene = things(scene, plan)
+        ground = plainer(x if standing is None else painted_out(x, standing), start.strength)
     else:
-        moved = iter(things.items)
-        items = tuple(next(moved) if item.drawing in chosen else item for item in scene.items)
-        canvas, cover = draw(replace(scene, items=items), find)
-    coloured = harmonised(torch.from_numpy(canvas).movedim(-1, 0), [(palette_of(x), 0.5 * start.hold)])
+        own = torch.from_numpy(draw_ground(scene.ground, scene.width, scene.height)).movedim(-1, 0)
+        ground = harmonised(own, [(colours, start.hold)])
+    canvas = in_floats(ground)
+    draw_items(scene, canvas, cover, find)
+    coloured = harmonised(torch.from_numpy(canvas).movedim(-1, 0), [(colours, THINGS * start.hold)])
     return in_floats(coloured), cover
 
 
@@ -82,25 +83,27 @@ def in_floats(x: Tensor) -> np.ndarray:
     return x.movedim(0, -1).contiguous().numpy()
 
 
-def placed(scene: Scene, to: Rectangle, hold: float, find: Find) -> Scene:
-    """The scene's items as one group, moved and sized by `hold` of the way to where the rectangle is."""
-    small = scene.at(LOOKED_AT)
-    cover = np.zeros((small.height, small.width), np.float32)
-    draw_items(small, np.zeros((*cover.shape, 3), np.float32), cover, find)
+def things(scene: Scene, plan: Plan) -> Scene:
+    """The scene with no more than what stands for words of the prompt."""
+    chosen = {choice.drawing for choice in plan.chosen}
+    return replace(scene, items=tuple(item for item in scene.items if item.drawing in chosen))
+
+
+def placed(scene: Scene, plan: Plan, to: Rectangle, hold: float, find: Find) -> Scene:
+    """The scene with its things as one group, moved and sized by `hold` of the way to the rectangle."""
+    group = things(scene, plan).at(LOOKED_AT)
+    cover = np.zeros((group.height, group.width), np.float32)
+    draw_items(group, np.zeros((*cover.shape, 3), np.float32), cover, find)
     own = rectangle(cover)
     left, top, right, bottom = (o + hold * (t - o) for o, t in zip(own, to, strict=True))
-    scale = ((right - left) * (bottom - top) / ((own[2] - own[0]) * (own[3] - own[1]))) ** 0.5
-    scale = min(scale, 0.96 / (own[2] - own[0]), 0.96 / (own[3] - own[1]))
-    middle, own_middle = (left + right) / 2, (own[0] + own[2]) / 2
-    items = tuple(
-        replace(
-            item,
-            x=middle + scale * (item.x - own_middle),
-            y=bottom + scale * (item.y - own[3]),
-            size=item.size * scale,
-        )
-        for item in scene.items
-    )
+    wide, high = own[2] - own[0], own[3] - own[1]
+    scale = min(((right - left) * (bottom - top) / (wide * high)) ** 0.5, 0.96 / wide, 0.96 / high)
+
+    def moved(item: Item) -> Item:
+        x = (left + right) / 2 + scale * (item.x - (own[0] + own[2]) / 2)
+        return replace(item, x=x, y=bottom + scale * (item.y - own[3]), size=item.size * scale)
+
+    items = tuple(moved(item) if item in group.items else item for item in scene.items)
     return replace(scene, items=items)
 
 
