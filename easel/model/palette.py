@@ -20,7 +20,12 @@ LOOSE = 0.05  # the squared distance from which meeting the target is not worth 
 REACH = 0.06  # distance in Oklab within which colours move alike
 MIXED = 4  # pixels a side whose mixture is seen as one colour: dots of ink are what they make together
 BARE = 0.08  # palettes that spread less count less: of one colour alone, nothing could be seen
-PALE = 0.93  # the lightness in Oklab to which weak pictures go
+DEEPER, STRONGER = 1.2, 0.45  # contrast and colourfulness that full intensity adds
+PALE, PALER, WEAKER = (
+    0.93,
+    0.35,
+    0.7,
+)  # the lightness to which none goes, how far, and what it takes of colour
 CUBE = 33  # colours a side of the lookup table
 
 TO_CONES = torch.tensor(
@@ -107,11 +112,11 @@ def toned(x: Tensor, intensity: float) -> Tensor:
     if not intensity:
         return x
     light, colour = oklab(x.movedim(0, -1)).split((1, 2), -1)
-    if intensity > 0:  # the darkest and the lightest stay
-        light = light + 1.2 * intensity * (light - light.mean()) * light * (1 - light)
+    if intensity > 0:
+        apart = (light - light.mean()) * light * (1 - light)  # black and white stay where they are
+        light, colour = light + DEEPER * intensity * apart, colour * (1 + STRONGER * intensity)
     else:
-        light = light - 0.35 * intensity * (PALE - light)
-    colour = colour * (1 + (0.45 if intensity > 0 else 0.7) * intensity)
+        light, colour = light - PALER * intensity * (PALE - light), colour * (1 + WEAKER * intensity)
     return srgb(torch.cat([light, colour], -1)).movedim(-1, 0)
 
 
