@@ -21,11 +21,8 @@ REACH = 0.06  # distance in Oklab within which colours move alike
 MIXED = 4  # pixels a side whose mixture is seen as one colour: dots of ink are what they make together
 BARE = 0.08  # palettes that spread less count less: of one colour alone, nothing could be seen
 DEEPER, STRONGER = 1.2, 0.45  # contrast and colourfulness that full intensity adds
-PALE, PALER, WEAKER = (
-    0.93,
-    0.35,
-    0.7,
-)  # the lightness to which none goes, how far, and what it takes of colour
+PALE, PALER = 0.93, 0.35  # the lightness to which a picture goes without intensity, and how far
+WEAKER = 0.7  # and what that takes of its colourfulness
 CUBE = 33  # colours a side of the lookup table
 
 TO_CONES = torch.tensor(

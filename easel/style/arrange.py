@@ -125,11 +125,11 @@ class Frame:
         if not movement:
             return boxes
         first = len(boxes) - subjects
-        return [
-            layout.kept(moved, self.width, self.height)
+        moved = [
+            stirred(box, movement, self.ground, self.width, self.height, place >= first)
             for place, box in enumerate(boxes)
-            for moved in [stirred(box, movement, self.ground, self.width, self.height, place >= first)]
         ]
+        return [layout.kept(box, self.width, self.height) for box in moved]
 
     def surroundings(self, drawn: Drawn, taken: list[Box]) -> list[Box]:
         """Some of what belongs to the place, at the back; only a forest reaches behind the subject."""
