@@ -194,6 +194,13 @@ def test_things_stand_where_the_subject_stood():
     assert abs(columns.mean() - 100) < 30  # the disc's middle, cut to the frame
 
 
+def test_things_are_not_cut_off_where_the_subject_was_high_and_wide():
+    picture = Image.new("RGB", (480, 480), "#9fd3e6")
+    ImageDraw.Draw(picture).rectangle([60, 30, 420, 200], fill="#d02020")
+    _, cover = drawn_over(started(picture, (480, 480), 0.6), planned("a lemon"), LIBRARY.by("noto"))
+    assert cover[0].max() == cover[:, 0].max() == cover[:, -1].max() == 0
+
+
 def test_a_picture_without_a_subject_is_a_ground_for_the_plan():
     scene = planned("a lemon")
     start = started(Image.new("RGB", (300, 200), "#446688"), (512, 512), 0.6)

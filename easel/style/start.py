@@ -23,6 +23,7 @@ KEPT, PAINTED_OVER = 0.5, 0.8
 THINGS = (
     0.5  # how far things of the prompt take on the picture's colours where its ground takes them on whole
 )
+MARGIN = 0.02  # kept free at the frame
 LOOKED_AT = 128  # pixels of the shorter side at which places are measured
 Find = Callable[[str, int], np.ndarray]
 Rectangle = tuple[float, float, float, float]  # left, top, right, bottom, fractions of the frame
@@ -97,10 +98,12 @@ def placed(scene: Scene, plan: Plan, to: Rectangle, hold: float, find: Find) -> 
     own = rectangle(cover)
     left, top, right, bottom = (o + hold * (t - o) for o, t in zip(own, to, strict=True))
     wide, high = own[2] - own[0], own[3] - own[1]
-    scale = min(((right - left) * (bottom - top) / (wide * high)) ** 0.5, 0.96 / wide, 0.96 / high)
+    scale = ((right - left) * (bottom - top) / (wide * high)) ** 0.5
+    scale = min(scale, (1 - 2 * MARGIN) / wide, (bottom - MARGIN) / high)
+    middle = min(max((left + right) / 2, MARGIN + scale * wide / 2), 1 - MARGIN - scale * wide / 2)
 
     def moved(item: Item) -> Item:
-        x = (left + right) / 2 + scale * (item.x - (own[0] + own[2]) / 2)
+        x = middle + scale * (item.x - (own[0] + own[2]) / 2)
         return replace(item, x=x, y=bottom + scale * (item.y - own[3]), size=item.size * scale)
 
     items = tuple(moved(item) if item in group.items else item for item in scene.items)
