@@ -58,12 +58,11 @@ def edges(picture: Image.Image) -> float:
 
 
 def askew(picture: Image.Image) -> float:
-    """How unlike its mirror image the picture is, and how much of its edges is neither level nor upright."""
-    light = luma(to_tensor(picture.resize((256, 256)))[0])
+    """The share of pixels in 256 × 256 where light changes, and neither level nor upright."""
     down, across = gradients(picture)
     energy = down**2 + across**2
-    oblique = ((2 * down * across).abs() / energy.clamp(min=1e-9)) > 0.3
-    return float((light - light.flip(1)).abs().mean() + 0.25 * energy[oblique].sum() / energy.sum())
+    oblique = (2 * down * across).abs() > 0.3 * energy
+    return float((oblique & (energy > 0.03**2)).float().mean())
 
 
 def gradients(picture: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
@@ -160,7 +159,7 @@ def main() -> None:
     rows = measure_start(paint)
     rows += measure_instruments(paint, Artwork(args.artwork, Library(SHIPPED / "drawings.zip")))
     if args.sheet:
-        sheet(rows, 200, args.sheet)
+        sheet(rows, 180, args.sheet)
 
 
 if __name__ == "__main__":

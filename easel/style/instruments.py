@@ -17,14 +17,19 @@ from easel.style.words import lexicon
 
 COMPANY = lexicon("company")  # ground → what may stand around there
 MOST_COMPANY, MOST_ALIKE = 12, 3
+BACK = 0.12  # the share of its size that a subject gives up to any movement, or to the want of it
 SMALLER = {True: 0.2, False: 0.45}  # the share of its size that a subject gives up: among many things, alone
 
 
 def sized(box: Box, complexity: float, ground: Ground) -> Box:
     """The subject, smaller: to make room for company, or to leave its surroundings empty."""
-    smaller = box.scaled(1 - SMALLER[complexity > 0] * abs(complexity))
-    middle = (box.top + box.bottom) / 2
-    return smaller.at(box.centre, box.bottom if ground.kind in FEET else middle + smaller.height / 2)
+    return smaller(box, SMALLER[complexity > 0] * abs(complexity), ground)
+
+
+def smaller(box: Box, share: float, ground: Ground) -> Box:
+    """The box without a share of its size, where it stood or hung."""
+    lost = share * box.height
+    return box.scaled(1 - share).at(box.centre, box.bottom - (0 if ground.kind in FEET else lost / 2))
 
 
 def company(
@@ -49,10 +54,12 @@ def company(
 
 
 def stirred(box: Box, movement: float, ground: Ground, width: float, height: float, subject: bool) -> Box:
-    """The box on a ground that tilts, the subject leaning further; below 0 upright, the subject centred."""
-    if movement < 0:
-        level = Box(tuple(replace(part, angle=(1 + movement) * part.angle) for part in box.parts))
-        return level.moved(-movement * (width / 2 - box.centre), 0) if subject else level
-    lean = LEAN * movement * ground.way if subject else 0.0
-    turned = box.turned(ground.tilt, (width / 2, height / 2), lean)
-    return turned.scaled(1 - 0.12 * movement).at(turned.centre, turned.bottom) if subject else turned
+    """The box on a ground that tilts, the subject leaning further; below 0 upright, the subject farther away
+    and in the middle."""
+    if movement > 0:
+        lean = LEAN * movement * ground.way if subject else 0.0
+        box = box.turned(ground.tilt, (width / 2, height / 2), lean)
+    else:
+        box = Box(tuple(replace(part, angle=(1 + movement) * part.angle) for part in box.parts))
+        box = box.moved(-movement * (width / 2 - box.centre), 0) if subject else box
+    return smaller(box, BACK * abs(movement), ground) if subject else box
