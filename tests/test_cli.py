@@ -61,6 +61,19 @@ def test_generate_keeps_the_picture_and_says_what_it_cost(
         assert image.size == (1376, 768)
 
 
+def test_generate_starts_from_a_picture_and_sets_the_instruments(
+    served: Served, drawing: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.png"
+    options = ["--image", str(drawing), "--strength", ".6", "--intensity", "40", "--movement", "-10"]
+    ran = easel("generate", "a fox", *options, "-o", str(out), **at(served))
+    assert ran.returncode == 0, ran.stderr
+    with Image.open(out) as image:
+        recipe = json.loads(image.text["easel"])
+    names = ("start_strength", "intensity", "complexity", "movement")
+    assert [recipe[name] for name in names] == [0.6, 40, 0, -10]
+
+
 def test_generate_json_is_json_alone(served: Served, tmp_path: Path) -> None:
     out = tmp_path / "out.png"
     ran = easel(
@@ -145,6 +158,9 @@ def test_interrupting_generate_cancels_the_job(tmp_path: Path) -> None:
         (["generate", "a fox", "--moodboard", "prints"], 2, "'prints' is no moodboard"),
         (["moodboard", "create", "prints", "nowhere.png"], 2, "There is no file 'nowhere.png'"),
         (["moodboard", "create", "prints"], 2, "Missing argument"),
+        (["generate", "a fox", "--image", "nowhere.png"], 2, "There is no file 'nowhere.png'"),
+        (["generate", "a fox", "--strength", "1.1"], 2, "less than or equal to 1"),
+        (["generate", "a fox", "--intensity", "-101"], 2, "greater than or equal to -100"),
         (["generate", ""], 2, "prompt"),
         (["paint"], 2, "No such command 'paint'"),
     ],

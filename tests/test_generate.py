@@ -81,6 +81,19 @@ def test_the_next_picture_is_painted_while_the_last_one_is_kept(
     asyncio.run(story())
 
 
+def test_a_start_picture_that_is_gone_fails_the_job_and_is_named(database_url: str, blobs: Blobs) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database, working(database, blobs, NullPainter()):
+            failed = await painted(database, image_url="data:image/png;base64,Zm94")
+            assert failed.error is not None
+            assert failed.error.code == "reference_unreadable"
+            assert failed.error.message.startswith(
+                "The start picture 'data:image/png;base64,Zm94' cannot be used"
+            )
+
+    asyncio.run(story())
+
+
 def test_a_reference_is_read_from_our_own_files_without_the_network(database_url: str, blobs: Blobs) -> None:
     async def story() -> None:
         async with opened(database_url) as database, working(database, blobs, NullPainter()):

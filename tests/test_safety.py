@@ -150,7 +150,7 @@ def test_an_unsafe_step_is_told_without_its_preview(database_url: str, blobs: Bl
     asyncio.run(story())
 
 
-def test_an_unsafe_reference_is_refused_and_forgotten_unless_it_is_an_asset(
+def test_an_unsafe_picture_of_a_request_is_refused_and_forgotten_unless_it_is_an_asset(
     database_url: str, blobs: Blobs, tmp_path: Path
 ) -> None:
     async def story() -> None:
@@ -164,6 +164,9 @@ def test_an_unsafe_reference_is_refused_and_forgotten_unless_it_is_an_asset(
                 failed = await painted(database, image_style_references=[reference])
                 assert why(failed)[0] == "nsfw"
                 assert why(failed)[1].startswith(f"The reference '{BASE}/files/{key}' breaks the rule")
+            await blobs.put(in_a_body, data)
+            failed = await painted(database, image_url=f"{BASE}/files/{in_a_body}")
+            assert why(failed)[1].startswith(f"The start picture '{BASE}/files/{in_a_body}' breaks the rule")
             assert painter.painted == 0
             assert kept(tmp_path) == [asset]
 

@@ -46,15 +46,24 @@ def test_a_picture_is_painted_and_kept(client: Client, drawing: Path, tmp_path: 
     assert (details.seed, details.cost) == (7, "0.035")
 
 
+def test_a_start_picture_is_uploaded_and_painted_over(client: Client, drawing: Path) -> None:
+    picture = client.generate("a fox", image=drawing, strength=0.6, intensity=40, complexity=-5, movement=100)
+    details = client.jobs.details(picture.job.job_id)
+    assert (details.details["start"], details.cost) == (True, "0.03")
+
+
 def test_the_async_client_does_the_same(served: Served, drawing: Path) -> None:
     async def paint() -> tuple[easel.Picture, easel.JobDetails]:
         async with AsyncClient(served.token, served.url) as client:
-            picture = await client.generate("a fox", references=[drawing], model="medium-turbo", seed=7)
+            picture = await client.generate(
+                "a fox", references=[drawing], image=drawing, model="medium-turbo", seed=7
+            )
             return picture, await client.jobs.details(picture.job.job_id)
 
     picture, details = asyncio.run(paint())
     assert picture.content.startswith(b"\x89PNG")
     assert (details.variant, details.cost) == ("medium-turbo", "0.0175")
+    assert details.details["start"]
 
 
 def test_the_same_seed_paints_the_same_bytes(client: Client) -> None:

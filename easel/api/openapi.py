@@ -29,6 +29,14 @@ EXAMPLES: dict[str, Any] = {
             "image_style_references": [{"url": "https://example.com/painting.jpg", "strength": 0.6}],
         }
     },
+    "image to image": {
+        "value": {
+            "prompt": "A red fox in the snow, linocut print",
+            "image_url": "https://example.com/sketch.jpg",
+            "strength": 0.6,
+            "intensity": 30,
+        }
+    },
     "moodboard": {
         "value": {
             "prompt": "A lighthouse in a storm",
@@ -36,7 +44,11 @@ EXAMPLES: dict[str, Any] = {
         }
     },
 }
-OLDER_NAMES = {"imageStyleRefs": "image_style_references", "aspectRatio": "aspect_ratio"}
+OLDER_NAMES = {
+    "imageStyleRefs": "image_style_references",
+    "aspectRatio": "aspect_ratio",
+    "imageUrl": "image_url",
+}
 
 UPLOAD = {
     "requestBody": {
@@ -86,7 +98,9 @@ def generation(model: Model) -> dict[str, Any]:
     schema = inline(GenerationRequest)
     fields = schema["properties"]
     fields["seed"] |= {"type": ["number", "null"], "multipleOf": 1, "minimum": 0, "maximum": 2**63 - 1}
-    del fields["seed"]["anyOf"]
+    fields["image_url"] |= {"type": ["string", "null"], "format": "uri"}
+    fields["strength"]["type"] = ["number", "null"]
+    del fields["seed"]["anyOf"], fields["image_url"]["anyOf"]
     fields["resolution"]["enum"] = [fields["resolution"].pop("const")]
     fields["image_style_references"]["items"]["properties"]["url"]["format"] = "uri"
     return {

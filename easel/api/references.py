@@ -1,4 +1,4 @@
-"""Style references at submit: all are kept as files of ours, and what cannot be used is refused."""
+"""The pictures of a request at submit: all are kept as files of ours, and what cannot be used is refused."""
 
 import asyncio
 
@@ -12,36 +12,42 @@ from easel.pictures import Description
 from easel.schema.generation import GenerationRequest
 from easel.store.tokens import Caller
 
-FETCH_SECONDS = 20  # for all references of a request: clients wait for 30
+FETCH_SECONDS = 20  # for all pictures of a request: clients wait for 30
 
 
 async def settled(request: GenerationRequest, house: House, caller: Caller, base: str) -> GenerationRequest:
-    """The same request, with the URL of a file of ours for each of its references."""
+    """The same request, with the URL of a file of ours for each of its pictures."""
+
+    async def kept(url: str, *path: str | int) -> str:
+        try:
+            return await _settled(url, house, caller, base)
+        except (PictureError, OutboundError) as error:
+            raise refused(Unprocessable, error.message, *path) from error
+
+    waited_for = "image_url"
     try:
         async with asyncio.timeout(FETCH_SECONDS):
+            start = request.image_url and await kept(request.image_url, "image_url")
+            waited_for = "image_style_references"
             references = [
-                reference.model_copy(
-                    update={"url": await _settled(reference.url, index, house, caller, base)}
-                )
+                reference.model_copy(update={"url": await kept(reference.url, waited_for, index, "url")})
                 for index, reference in enumerate(request.image_style_references)
             ]
     except TimeoutError:
-        text = f"The references took more than {FETCH_SECONDS} seconds: upload them with POST /assets"
-        raise refused(Unprocessable, text, "image_style_references") from None
-    return request.model_copy(update={"image_style_references": references})
+        text = f"The pictures took more than {FETCH_SECONDS} seconds: upload them with POST /assets"
+        raise refused(Unprocessable, text, waited_for) from None
+    return request.model_copy(update={"image_url": start, "image_style_references": references})
 
 
-async def _settled(url: str, index: int, house: House, caller: Caller, base: str) -> str:
-    try:
-        if url[:5].lower() == "data:":
-            return await _kept(*await look_inside(url), house, caller, base)
-        if await _is_ours(url, house):
-            return url
-        _check_not_ours(url, base)
-        data = await outbound.fetch(url, house.settings.allow_networks)
-        return await _kept(data, await look(data), house, caller, base)
-    except (PictureError, OutboundError) as error:
-        raise refused(Unprocessable, error.message, "image_style_references", index, "url") from error
+async def _settled(url: str, house: House, caller: Caller, base: str) -> str:
+    """The URL of a file of ours with the picture, or PictureError or OutboundError."""
+    if url[:5].lower() == "data:":
+        return await _kept(*await look_inside(url), house, caller, base)
+    if await _is_ours(url, house):
+        return url
+    _check_not_ours(url, base)
+    data = await outbound.fetch(url, house.settings.allow_networks)
+    return await _kept(data, await look(data), house, caller, base)
 
 
 async def check(url: str, house: House, base: str) -> None:

@@ -14,7 +14,7 @@ from easel.cli.local import start_local_server
 from easel.cli.output import remarks, results, say
 from easel.errors import NotFound
 from easel.schema import jobs
-from easel.schema.generation import AspectRatio, Creativity
+from easel.schema.generation import DENOISED, AspectRatio, Creativity
 from easel.sdk.calls import Board, Reference, Variant, Wishes, is_address
 from easel.sdk.client import Client
 from easel.sdk.pictures import Picture
@@ -37,6 +37,15 @@ def generate(
             "--moodboard", "-m", help="A moodboard whose direction to take, by id; ':0.5' sets its strength."
         ),
     ] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", "-i", help="A picture to start from, file or URL.")
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(min=0, max=1, help="How much of that picture is painted anew.")
+    ] = DENOISED,
+    intensity: Annotated[int, typer.Option(min=-100, max=100, help="How strong colours and marks are.")] = 0,
+    complexity: Annotated[int, typer.Option(min=-100, max=100, help="How much there is to see.")] = 0,
+    movement: Annotated[int, typer.Option(min=-100, max=100, help="How much the scene moves.")] = 0,
     aspect: Annotated[AspectRatio, typer.Option(help="Width to height.")] = "1:1",
     creativity: Annotated[Creativity, typer.Option(help="How far the prompt is expanded.")] = "medium",
     seed: Annotated[int | None, typer.Option(min=0, help="For the same picture again.")] = None,
@@ -56,11 +65,23 @@ def generate(
     """
     references = [read_reference(text) for text in reference]
     moodboards = [read_moodboard(moodboard)] if moodboard else []
-    wishes: Wishes = {"aspect_ratio": aspect, "creativity": creativity, "seed": seed}
+    wishes: Wishes = {
+        "aspect_ratio": aspect,
+        "creativity": creativity,
+        "seed": seed,
+        "intensity": intensity,
+        "complexity": complexity,
+        "movement": movement,
+        "strength": strength,
+    }
+    if image:
+        check_source(image, "--image")
     if not is_named() and not local():
         start_local_server()
     with Client() as client:
-        job = client.submit(prompt, references=references, moodboards=moodboards, model=model, **wishes)
+        job = client.submit(
+            prompt, references=references, moodboards=moodboards, image=image, model=model, **wishes
+        )
         try:
             picture = client.wait(job) if as_json else watch(client, job)
         except KeyboardInterrupt:
@@ -77,9 +98,13 @@ def read_reference(text: str) -> Reference:
     match = re.fullmatch(r"(?s)(.*?)(?::(-?\d*\.?\d+))?", text)
     assert match, text
     source, strength = match.groups()
-    if not is_address(source) and not Path(source).is_file():
-        raise typer.BadParameter(f"There is no file {source!r}.", param_hint="--reference")
+    check_source(source, "--reference")
     return (source, float(strength)) if strength else source
+
+
+def check_source(source: str, option: str) -> None:
+    if not is_address(source) and not Path(source).is_file():
+        raise typer.BadParameter(f"There is no file {source!r}.", param_hint=option)
 
 
 def read_moodboard(text: str) -> Board:

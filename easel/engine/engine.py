@@ -17,7 +17,7 @@ from easel.model import flow, latents
 from easel.model.decoder import decoder_noise
 from easel.model.krea2 import Networks
 from easel.model.look import Look, laid
-from easel.model.palette import Palette, harmonised, palette_of
+from easel.model.palette import Palette, harmonised, palette_of, toned
 from easel.model.transformer import References, fuse_text, grid, read_references
 from easel.schema.painting import Step
 
@@ -49,6 +49,8 @@ class Conditioning:
     cover: Image.Image  # where its objects are, in grey
     looks: Sequence[tuple[Look, float]]  # to lay on the sketch, each at its strength
     references: Sequence[Shown]
+    strength: float = 1.0  # how much noise the sketch begins with: 0 leaves it as it is drawn
+    intensity: float = 0.0  # of colours and contrast, -1..1
 
 
 class Heard(NamedTuple):
@@ -111,21 +113,25 @@ class Engine:
         )
 
     def _sample(self, conditioning: Conditioning, heard: Heard, on_step: Callable[[Step], None]) -> Tensor:
-        vae, steps = self.model.vae, conditioning.steps
+        vae = self.model.vae
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
+        times = flow.timesteps(conditioning.steps, flow.shift_of(rows * columns))
+        times = flow.remaining(times, conditioning.strength)
+        noise = latents.noise(conditioning.seed, vae.config.latent_channels, rows, columns, 1)
+        sketch = latents.pack(vae.encode(heard.drawn), 1)
 
         def report(step: int, tokens: Tensor) -> None:
             small = latents.to_picture(vae.unproject(latents.unpack(tokens, rows, 1)))
             small.thumbnail((PREVIEW, PREVIEW))
-            on_step(Step(step, steps, small))
+            on_step(Step(step, len(times) - 1, small))
 
         tokens = sample(
             self.model.transformers[conditioning.weights],
-            latents.noise(conditioning.seed, vae.config.latent_channels, rows, columns, 1),
-            flow.timesteps(steps, flow.shift_of(rows * columns)),
+            flow.noised(sketch, noise, times[:1]),
+            times,
             heard.text,
             grid(rows, columns),
-            sketch=latents.pack(vae.encode(heard.drawn), 1),
+            sketch=sketch,
             references=heard.pull,
             away=heard.push,
             on_step=report,
@@ -155,4 +161,4 @@ class Engine:
         fast = self.model.transformers[conditioning.weights].img_in.weight.dtype == torch.bfloat16
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
             x = self.model.vae.decode(z, heard.drawn, heard.style, noise)
-        return harmonised(x[0].clamp(0, 1), heard.palettes)[None]
+        return toned(harmonised(x[0].clamp(0, 1), heard.palettes), conditioning.intensity)[None]

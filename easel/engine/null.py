@@ -39,7 +39,11 @@ class NullPainter:
         for index in range(1, model.steps + 1):
             time.sleep(self._step_seconds)
             on_step(Step(index, model.steps, small))
-        told = {"references": len(materials.references), "avoids": list(materials.mood.avoids)}
+        told = {
+            "references": len(materials.references),
+            "avoids": list(materials.mood.avoids),
+            "start": materials.start is not None,
+        }
         return Painting(image, prompt, told)
 
     def analyse(self, pictures: Iterable[Image.Image]) -> Taste:

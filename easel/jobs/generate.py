@@ -2,6 +2,8 @@
 
 import asyncio
 
+from PIL.Image import Image
+
 from easel import pictures
 from easel.catalog import MODELS
 from easel.engine.images import png, preview
@@ -9,7 +11,6 @@ from easel.errors import OutboundError, PictureError, ReferenceUnreadable, Unsaf
 from easel.ids import file_key, new_file_key, same_file_key
 from easel.jobs.moodboard import direction
 from easel.jobs.workshop import Laps, Made, Report, Workshop
-from easel.schema.generation import StyleReference
 from easel.schema.jobs import Progress
 from easel.schema.painting import Materials, Painting, Reference, Step
 from easel.store.jobs import Generation
@@ -20,7 +21,8 @@ async def generate(claim: Generation, workshop: Workshop, report: Report) -> Mad
     laps = Laps()
     await workshop.guard.check_prompt(claim.request.prompt)
     board = await direction(claim, workshop, report)
-    materials = Materials([*await gather(claim, workshop), *board.references], board.mood)
+    references, start = await gather(claim, workshop)
+    materials = Materials([*references, *board.references], board.mood, start)
     laps.end("gather_seconds")
     painting = await paint(claim, materials, workshop, report)
     workshop.leave()
@@ -35,30 +37,32 @@ async def generate(claim: Generation, workshop: Workshop, report: Report) -> Mad
     return Made(painter.engine, painter.checkpoint, details, key, painting.prompt)
 
 
-async def gather(claim: Generation, workshop: Workshop) -> list[Reference]:
-    """The references as opened pictures, in their order."""
-    references = claim.request.image_style_references
-    return await asyncio.gather(*(_opened(reference, claim, workshop) for reference in references))
+async def gather(claim: Generation, workshop: Workshop) -> tuple[list[Reference], Image | None]:
+    """The references in their order, and the picture to start from, opened."""
+    request, references = claim.request, claim.request.image_style_references
+    url = request.image_url
+    start = await _opened(url, "start picture", claim, workshop) if url else None
+    opened = (_opened(reference.url, "reference", claim, workshop) for reference in references)
+    images = await asyncio.gather(*opened)
+    return [Reference(image, one.strength) for image, one in zip(images, references, strict=True)], start
 
 
-async def _opened(reference: StyleReference, claim: Generation, workshop: Workshop) -> Reference:
+async def _opened(url: str, role: str, claim: Generation, workshop: Workshop) -> Image:
     try:
-        data = await workshop.fetched(reference.url)
+        data = await workshop.fetched(url)
         image = await asyncio.to_thread(pictures.open_picture, data)
     except (OutboundError, PictureError) as error:
-        raise ReferenceUnreadable(
-            f"The reference {reference.url[:200]!r} cannot be used: {error.message}"
-        ) from error
+        raise ReferenceUnreadable(f"The {role} {url[:200]!r} cannot be used: {error.message}") from error
     try:
-        await workshop.guard.check_picture(image, f"The reference {reference.url[:200]!r}")
+        await workshop.guard.check_picture(image, f"The {role} {url[:200]!r}")
     except UnsafePicture:
-        await _forget(reference.url, data, claim, workshop)
+        await _forget(url, data, claim, workshop)
         raise
-    return Reference(image, reference.strength)
+    return image
 
 
 async def _forget(url: str, data: bytes, claim: Generation, workshop: Workshop) -> None:
-    """Delete a reference that came in the body of a request; an asset is its owner's to delete."""
+    """Delete a picture that came in the body of a request; an asset is its owner's to delete."""
     key = file_key(url)
     if key and key == same_file_key(data, claim.workspace_id, key.rpartition(".")[2]):
         await workshop.blobs.delete(key)
@@ -95,6 +99,10 @@ async def keep(claim: Generation, painting: Painting, workshop: Workshop) -> str
         "seed": claim.seed,
         "aspect_ratio": request.aspect_ratio,
         "creativity": request.creativity,
+        "intensity": request.intensity,
+        "complexity": request.complexity,
+        "movement": request.movement,
+        "start_strength": request.strength if request.image_url else None,
         "reference_strengths": [reference.strength for reference in request.image_style_references],
         "moodboard_strengths": [board.strength for board in request.moodboards],
         "engine": workshop.painter.engine,

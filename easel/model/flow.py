@@ -25,6 +25,11 @@ def timesteps(steps: int, mu: float) -> Tensor:
     return torch.cat([shifted, shifted.new_zeros(1)]).float()
 
 
+def remaining(times: Tensor, start: float) -> Tensor:
+    """The part of the way that is left from `start` on: 1 is all of it, 0 none."""
+    return torch.cat([times.new_tensor([start]), times[times < start]])
+
+
 def noised(x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """`x` (B, N, C) on its straight way to `noise`, at times `t` (B,)."""
     return torch.lerp(x, noise, t[:, None, None])

@@ -280,15 +280,22 @@ def outline(x, cover, p, unit, g):
     return ink(line, ((x - 0.5) * 1.1 + 0.55).clamp(0, 1), p["ink"] * 0.6)
 
 
-def gouache(x, cover, p, unit, g):
-    size, r = x.shape[-2:], max(1, round(p["radius"] * unit))
-    x = warp(x, 1.5 * unit * clouds(size, 12 * unit, g), 1.5 * unit * clouds(size, 12 * unit, g))
+def evened(x: Tensor, r: int) -> Tensor:
+    """Each pixel of (3, H, W) as the mean of the evenest of four squares that it is a corner of (Kuwahara
+    et al. 1976)."""
     mean = box(x, r)
     spread = box((x - mean).square().sum(0, keepdim=True), r)[0]
-    best, out = torch.full(size, 1e9), mean
+    best, out = torch.full(x.shape[-2:], 1e9), mean
     for dy, dx in ((-r, -r), (-r, r), (r, -r), (r, r)):
         m, s = torch.roll(mean, (dy, dx), (1, 2)), torch.roll(spread, (dy, dx), (0, 1))
         out, best = torch.where(s < best, m, out), torch.minimum(s, best)
+    return out
+
+
+def gouache(x, cover, p, unit, g):
+    size, r = x.shape[-2:], max(1, round(p["radius"] * unit))
+    x = warp(x, 1.5 * unit * clouds(size, 12 * unit, g), 1.5 * unit * clouds(size, 12 * unit, g))
+    out = evened(x, r)
     dry = 0.5 * clouds(size, 30 * unit, g) + 0.5 * speckle(size, 3.5 * unit, g)
     return (out * (1 + p["dry"] * dry)).clamp(0, 1)
 

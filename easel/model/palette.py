@@ -20,6 +20,9 @@ LOOSE = 0.05  # the squared distance from which meeting the target is not worth 
 REACH = 0.06  # distance in Oklab within which colours move alike
 MIXED = 4  # pixels a side whose mixture is seen as one colour: dots of ink are what they make together
 BARE = 0.08  # palettes that spread less count less: of one colour alone, nothing could be seen
+DEEPER, STRONGER = 1.2, 0.45  # contrast and colourfulness that full intensity adds
+PALE, PALER = 0.93, 0.35  # the lightness to which a picture goes without intensity, and how far
+WEAKER = 0.7  # and what that takes of its colourfulness
 CUBE = 33  # colours a side of the lookup table
 
 TO_CONES = torch.tensor(
@@ -99,6 +102,19 @@ def sent(lab: Tensor, near: Tensor, own: Palette, wanted: Palette) -> Tensor:
     most = wanted.colours[:, 1:].norm(dim=1).max()
     limit = (most / lab[:, 1:].norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
     return torch.cat([lab[:, :1], lab[:, 1:] * limit], 1)
+
+
+def toned(x: Tensor, intensity: float) -> Tensor:
+    """The picture (3, H, W) in stronger colours and deeper contrast, up to 1; down to -1 paler, flatter."""
+    if not intensity:
+        return x
+    light, colour = oklab(x.movedim(0, -1)).split((1, 2), -1)
+    if intensity > 0:
+        apart = (light - light.mean()) * light * (1 - light)  # black and white stay where they are
+        light, colour = light + DEEPER * intensity * apart, colour * (1 + STRONGER * intensity)
+    else:
+        light, colour = light - PALER * intensity * (PALE - light), colour * (1 + WEAKER * intensity)
+    return srgb(torch.cat([light, colour], -1)).movedim(-1, 0)
 
 
 def harmonised(x: Tensor, palettes: Sequence[tuple[Palette, float]]) -> Tensor:

@@ -15,14 +15,11 @@ Creativity = Literal["raw", "low", "medium", "high"]
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "styles": ([],),
     "presetStyles": ([],),
-    "image_url": ("",),
-    "imageUrl": ("",),
-    "strength": (0, 0.99),
-    "intensity": (0,),
-    "complexity": (0,),
-    "movement": (0,),
 }
 """Fields of the contract that this version does not serve, with the values that ask for nothing."""
+
+DENOISED = 0.99
+"""How far a start picture is repainted where the request does not say."""
 
 SAYS_SOMETHING = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
 """What `_prompt` lets pass, as the document tells it."""
@@ -40,6 +37,21 @@ def _some(value: Any) -> Any:
 
 def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _neutral(value: Any) -> Any:
+    return 0 if value is None else _whole(value)
+
+
+def _url(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _strength(value: Any) -> Any:
+    return DENOISED if value is None else value
+
+
+Instrument = Annotated[int, Strict(), Field(ge=-100, le=100), BeforeValidator(_neutral)]
 
 
 class StyleReference(BaseModel):
@@ -81,6 +93,12 @@ class GenerationRequest(BaseModel):
     """For the same picture again; null or absent means random."""
     creativity: Creativity = "medium"
     """How far the prompt is expanded before painting; raw leaves it as it is."""
+    intensity: Instrument = 0
+    """How strong colours and marks are: below 0 paler and calmer."""
+    complexity: Instrument = 0
+    """How much there is to see: below 0 less of it, and more empty space."""
+    movement: Instrument = 0
+    """How much the scene moves: below 0 it is level and still."""
     image_style_references: list[StyleReference] = Field(
         default=[],
         max_length=10,
@@ -89,6 +107,14 @@ class GenerationRequest(BaseModel):
     """Images whose look is transferred to the picture."""
     moodboards: Annotated[list[MoodboardReference], BeforeValidator(_some)] = Field(default=[], max_length=1)
     """The moodboard whose direction the picture takes; one at most."""
+    image_url: Annotated[Text | None, BeforeValidator(_url)] = Field(
+        None, validation_alias=AliasChoices("image_url", "imageUrl")
+    )
+    """The picture to start from: an asset's URL, a public http(s) URL, or a base64 data URI of an image."""
+    strength: Annotated[float, Strict(), BeforeValidator(_strength)] = Field(
+        DENOISED, ge=0, le=1, allow_inf_nan=False
+    )
+    """How much of the start picture is painted anew: 0 keeps it, 1 keeps nothing; without one, no effect."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -45,6 +45,7 @@ class Materials:
 
     references: Sequence[Reference] = ()
     mood: Mood = UNMOVED
+    start: Image | None = None  # the picture to start from, RGB
 
 
 @dataclass(frozen=True)

@@ -49,12 +49,15 @@ class AsyncClient:
         *,
         references: Sequence[Reference] = (),
         moodboards: Sequence[Board] = (),
+        image: Source | None = None,
         model: Variant = "medium",
         on_progress: Callable[[Progress], None] | None = None,
         **wishes: Unpack[Wishes],
     ) -> Picture:
-        """Paint `prompt` in the look of `references`, in the direction of a moodboard."""
-        job = await self.submit(prompt, references=references, moodboards=moodboards, model=model, **wishes)
+        """Paint `prompt` in the look of `references`, in the direction of a moodboard, over `image`."""
+        job = await self.submit(
+            prompt, references=references, moodboards=moodboards, image=image, model=model, **wishes
+        )
         return await self.wait(job, on_progress)
 
     async def submit(
@@ -63,13 +66,15 @@ class AsyncClient:
         *,
         references: Sequence[Reference] = (),
         moodboards: Sequence[Board] = (),
+        image: Source | None = None,
         model: Variant = "medium",
         webhook_url: str | None = None,
         **wishes: Unpack[Wishes],
     ) -> Job:
-        """Ask for a picture without waiting for it. Files among `references` are uploaded first."""
+        """Ask for a picture without waiting for it. Files among the pictures are uploaded first."""
         prepared = [await self._style_reference(reference) for reference in references]
-        return await self.send(calls.submit(prompt, prepared, moodboards, model, webhook_url, wishes))
+        start = await self.address(image) if image else None
+        return await self.send(calls.submit(prompt, prepared, moodboards, start, model, webhook_url, wishes))
 
     async def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
         """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""

@@ -39,6 +39,10 @@ class Wishes(TypedDict, total=False):
     aspect_ratio: AspectRatio
     creativity: Creativity
     seed: int | None
+    intensity: int
+    complexity: int
+    movement: int
+    strength: float  # of the painting over the start picture
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def submit(
     prompt: str,
     references: Sequence[dict[str, Any]],
     moodboards: Sequence[Board],
+    image_url: str | None,
     model: Variant,
     webhook_url: str | None,
     wishes: Wishes,
@@ -73,6 +78,8 @@ def submit(
         body["image_style_references"] = references
     if moodboards:
         body["moodboards"] = [_board(board) for board in moodboards]
+    if image_url:
+        body["image_url"] = image_url
     headers = {"X-Webhook-URL": webhook_url} if webhook_url else {}
     return Call("POST", f"/generate/image/krea/krea-2/{model}", _as(Job), {"json": body, "headers": headers})
 

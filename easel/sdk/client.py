@@ -52,13 +52,16 @@ class Client:
         *,
         references: Sequence[Reference] = (),
         moodboards: Sequence[Board] = (),
+        image: Source | None = None,
         model: Variant = "medium",
         on_progress: Callable[[Progress], None] | None = None,
         **wishes: Unpack[Wishes],
     ) -> Picture:
-        """Paint `prompt` in the look of `references`, in the direction of a moodboard."""
+        """Paint `prompt` in the look of `references`, in the direction of a moodboard, over `image`."""
         return self.wait(
-            self.submit(prompt, references=references, moodboards=moodboards, model=model, **wishes),
+            self.submit(
+                prompt, references=references, moodboards=moodboards, image=image, model=model, **wishes
+            ),
             on_progress,
         )
 
@@ -68,13 +71,15 @@ class Client:
         *,
         references: Sequence[Reference] = (),
         moodboards: Sequence[Board] = (),
+        image: Source | None = None,
         model: Variant = "medium",
         webhook_url: str | None = None,
         **wishes: Unpack[Wishes],
     ) -> Job:
-        """Ask for a picture without waiting for it. Files among `references` are uploaded first."""
+        """Ask for a picture without waiting for it. Files among the pictures are uploaded first."""
         prepared = [self._style_reference(reference) for reference in references]
-        return self.send(calls.submit(prompt, prepared, moodboards, model, webhook_url, wishes))
+        start = self.address(image) if image else None
+        return self.send(calls.submit(prompt, prepared, moodboards, start, model, webhook_url, wishes))
 
     def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
         """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from easel.style import layout
+from easel.style.instruments import company, sized, stirred
 from easel.style.layout import Box
 from easel.style.parse import Reading, Thing
 from easel.style.scene import Ground, Item, Library
-from easel.style.things import FEET, Drawn
-from easel.style.words import word_list
+from easel.style.things import FEET, SKY, Drawn
 
-SKY = word_list("sky")
 # Where the ground ends there: rows of things stand between.
 HORIZON = {"hills": 0.62, "table": 0.72, "night": 0.78, "water": 0.56, "city": 0.78}
 # How much of the frame the subject takes, by what the prompt says of composition or camera.
+DENSER = 1.6  # times as dense is a pattern of full complexity
 FILL = {"close": 1.0, "macro": 1.0, "wide": 0.6, "far": 0.5, "small": 0.42}
 
 
@@ -25,13 +25,17 @@ def arrange(
     library: Library,
     aspect: float,
     rng: random.Random,
+    complexity: float = 0,
+    movement: float = 0,
 ) -> tuple[Item, ...]:
     """The items of the scene; `aspect` is the frame's width by its height."""
     frame = Frame(max(1.0, aspect), max(1.0, 1 / aspect), ground, reading, rng)
     drawn = Drawn(library, ground, rng)
     if reading.looks.get("composition") == "pattern":
         boxes = [box for thing in things for box in drawn.copies(replace(thing, count=1))]
-        return layout.items(layout.pattern(boxes, frame.width, frame.height, rng), frame.width, frame.height)
+        repeated = layout.pattern(boxes, frame.width, frame.height, rng, DENSER**complexity)
+        repeated = stirred(repeated, movement, ground, frame.width, frame.height, subject=False)
+        return layout.items(repeated, frame.width, frame.height)
     skyward = [library.names[thing.drawings[0]] in SKY and thing.relation != "on" for thing in things]
     aloft = [thing for thing, high in zip(things[1:], skyward[1:], strict=True) if high]
     standing = [thing for thing in things if thing not in aloft]
@@ -39,7 +43,10 @@ def arrange(
     scene = [frame.placed(drawn.joined(standing), floating, bool(aloft))]
     for box in [box for thing in aloft for box in drawn.copies(thing)]:
         scene += frame.hung(box, scene)
-    scene = frame.surroundings(drawn, scene) + scene
+    behind = frame.surroundings(drawn, scene)
+    if complexity:
+        scene, behind = frame.filled(scene, behind, drawn, complexity)
+    scene = frame.stirred(behind + scene, len(scene), movement)
     return tuple(item for box in scene for item in layout.items(box, frame.width, frame.height))
 
 
@@ -101,6 +108,28 @@ class Frame:
                 if found and found[0].top >= 0.02:
                     return found
         return []
+
+    def filled(
+        self, scene: list[Box], behind: list[Box], drawn: Drawn, complexity: float
+    ) -> tuple[list[Box], list[Box]]:
+        """The subject smaller, and more behind it or, below 0, less."""
+        scene = [sized(box, complexity, self.ground) for box in scene]
+        if complexity < 0:
+            return scene, behind[: round((1 + complexity) * len(behind))]
+        names = self.reading.place.props if self.reading.place else ()
+        taken = [*scene, *behind]
+        return scene, company(names, complexity, drawn, taken, self.width, self.height) + behind
+
+    def stirred(self, boxes: list[Box], subjects: int, movement: float) -> list[Box]:
+        """All boxes as the movement has them; the last ones are the subjects."""
+        if not movement:
+            return boxes
+        first = len(boxes) - subjects
+        moved = [
+            stirred(box, movement, self.ground, self.width, self.height, place >= first)
+            for place, box in enumerate(boxes)
+        ]
+        return [layout.kept(box, self.width, self.height) for box in moved]
 
     def surroundings(self, drawn: Drawn, taken: list[Box]) -> list[Box]:
         """Some of what belongs to the place, at the back; only a forest reaches behind the subject."""

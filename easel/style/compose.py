@@ -15,14 +15,17 @@ from easel.style.looks import joined, leading_hand, look_of
 from easel.style.plan import Plan, plan
 from easel.style.references import shown
 from easel.style.scene import Library, draw
+from easel.style.start import Start, drawn_over, started
 
 NEAREST = 20  # drawings offered for a phrase
+MARKS = 0.4  # how much stronger marks get at full intensity
 
 
 @dataclass(frozen=True)
 class Composition:
     conditioning: Conditioning
     plan: Plan
+    start: Start | None
 
 
 def compose(
@@ -48,7 +51,10 @@ def compose(
         ]
 
     prompt = expand(request.prompt, request.creativity, seed, bool(heard), similarity, materials.mood)
-    planned = plan(prompt, width // 2, height // 2, seed, library, nearest)
+    complexity, movement, intensity = (
+        setting / 100 for setting in (request.complexity, request.movement, request.intensity)
+    )
+    planned = plan(prompt, width // 2, height // 2, seed, library, nearest, complexity, movement)
     looks = [(krea.reader.read(r.sheet, r.statistics), r.strength) for r in heard if r.strength > 0]
     looks.sort(key=lambda look: look[1], reverse=True)
     left = 1 - sum(strength for _, strength in looks)
@@ -56,7 +62,12 @@ def compose(
         looks.append((said, left))
     looks = joined(looks)
     find = library.by(leading_hand(looks, model.weights), planned.scene.ground.dark)
-    canvas, cover = draw(planned.scene.at(min(width, height)), find)
+    start = started(materials.start, request.size, request.strength) if materials.start else None
+    if start and start.strength < 1:
+        canvas, cover = drawn_over(start, planned, find)
+    else:
+        canvas, cover = draw(planned.scene.at(min(width, height)), find)
+    heeded = start.heard if start else 1.0
     conditioning = Conditioning(
         prompt=prompt,
         width=width,
@@ -66,10 +77,17 @@ def compose(
         steps=model.steps,
         sketch=in_bytes(canvas),
         cover=in_bytes(cover),
-        looks=looks,
-        references=heard,
+        looks=[(look, heeded * pressed(strength, intensity)) for look, strength in looks],
+        references=[shown._replace(strength=shown.strength * heeded) for shown in heard if heeded],
+        strength=start.strength if start else 1.0,
+        intensity=intensity,
     )
-    return Composition(conditioning, planned)
+    return Composition(conditioning, planned, start)
+
+
+def pressed(strength: float, intensity: float) -> float:
+    """The strength of marks at an intensity; above 1 they would turn the colours beneath them over."""
+    return min(strength * (1 + MARKS * intensity), max(strength, 1))
 
 
 def in_bytes(picture: np.ndarray) -> Image.Image:

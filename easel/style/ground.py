@@ -4,11 +4,10 @@ import random
 
 import numpy as np
 
-from easel.style.arrange import SKY
 from easel.style.colours import DARK, colours, mix
 from easel.style.parse import Reading, Thing
 from easel.style.scene import Ground, Library
-from easel.style.things import FEET, SIZES
+from easel.style.things import FEET, SIZES, SKY
 from easel.style.vocabulary import PLACES
 from easel.style.words import word_list
 

@@ -81,6 +81,22 @@ class Box:
             )
         )
 
+    def turned(self, degrees: float, about: tuple[float, float], lean: float = 0) -> "Box":
+        """Turned about a point, counter-clockwise, and each part by `lean` more about its own middle."""
+        x, y = about
+        sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+        return Box(
+            tuple(
+                replace(
+                    part,
+                    x=x + cosine * (part.x - x) + sine * (part.y - y),
+                    y=y - sine * (part.x - x) + cosine * (part.y - y),
+                    angle=part.angle + degrees + lean,
+                )
+                for part in self.parts
+            )
+        )
+
     def at(self, centre: float, bottom: float) -> "Box":
         return self.moved(centre - self.centre, bottom - self.bottom)
 
@@ -201,9 +217,9 @@ def stacked(boxes: Sequence[Box], count: int, aspect: float, rng: random.Random)
     return Box(parts)
 
 
-def pattern(boxes: Sequence[Box], width: float, height: float, rng: random.Random) -> Box:
+def pattern(boxes: Sequence[Box], width: float, height: float, rng: random.Random, density: float = 1) -> Box:
     """The boxes over and over, on a grid with every other row shifted."""
-    step = rng.choice((0.25, 0.31, 0.38))
+    step = rng.choice((0.25, 0.31, 0.38)) / density
     angle = rng.choice((0.0, 0.0, 15.0))
     columns, lines = max(2, int(width / step)), max(2, int(height / step))
     across, down = width / columns, height / lines

@@ -55,6 +55,7 @@ class NanoPainter:
                 {"hand": look.hand, "technique": look.technique, "strength": s}
                 for look, s in composition.conditioning.looks
             ],
+            "start": composition.start and composition.start.summary(),
             "steps": model.steps,
             "timings": {part: round(seconds, 3) for part, seconds in timings.items()},
         }

@@ -15,6 +15,8 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
+TILT, LEAN = 10, 9  # degrees at full movement: of the ground, and of a subject on it
+MARKS, STREAKS = 90, 40  # on a ground of full detail, at full movement
 GROUNDS = ("flat", "gradient", "hills", "table", "stripes", "bokeh", "night", "water", "city")
 
 
@@ -36,6 +38,18 @@ class Ground:
     kind: str  # one of GROUNDS
     colours: tuple[str, str, str]  # sky or wall, ground or table, accent
     seed: int = 0  # places hills, stars and windows
+    detail: float = 0  # -1..1: marks upon it; below 0 it fades to the colour of its sky or wall
+    movement: float = 0  # -1..1: tilted and streaked; below 0 it is levelled
+
+    @property
+    def way(self) -> int:
+        """To which side things move."""
+        return 1 if self.seed % 2 else -1
+
+    @property
+    def tilt(self) -> float:
+        """Degrees, counter-clockwise."""
+        return TILT * max(0, self.movement) * self.way
 
     @property
     def dark(self) -> bool:
@@ -130,10 +144,17 @@ def draw(scene: Scene, find: Callable[[str, int], np.ndarray]) -> tuple[np.ndarr
     """
     canvas = draw_ground(scene.ground, scene.width, scene.height)
     cover = np.zeros(canvas.shape[:2], dtype=np.float32)
+    draw_items(scene, canvas, cover, find)
+    return canvas, cover
+
+
+def draw_items(
+    scene: Scene, canvas: np.ndarray, cover: np.ndarray, find: Callable[[str, int], np.ndarray]
+) -> None:
+    """Paint the scene's items on the canvas (H, W, 3), and their cover (H, W)."""
     for item in scene.items:
         size = max(4, round(item.size * min(scene.width, scene.height)))
         stamp(canvas, cover, place(find(item.drawing, size), item, scene.ground), item)
-    return canvas, cover
 
 
 def place(shape: np.ndarray, item: Item, ground: Ground) -> np.ndarray:
@@ -187,13 +208,80 @@ def stamp(canvas: np.ndarray, cover: np.ndarray, shape: np.ndarray, item: Item) 
 
 def draw_ground(ground: Ground, width: int, height: int) -> np.ndarray:
     """The ground alone, (H, W, 3) float32 in 0..1."""
-    shapes = _GROUNDS[ground.kind](ground.colours, random.Random(ground.seed), width / height)
+    aspect = width / height
+    shapes = _GROUNDS[ground.kind](ground.colours, random.Random(ground.seed), aspect) + _marks(
+        ground, aspect
+    )
+    if ground.tilt:
+        shapes = _tilted(shapes + _streaks(ground, aspect), ground.tilt, aspect)
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'preserveAspectRatio="none" viewBox="0 0 {1000 * width / height:.1f} 1000">{shapes}</svg>'
     )
     picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=width, height=height))))
-    return np.asarray(picture.convert("RGB").resize((width, height)), dtype=np.float32) / 255
+    canvas = np.asarray(picture.convert("RGB").resize((width, height)), dtype=np.float32) / 255
+    if ground.detail < 0:
+        canvas = canvas - 0.9 * ground.detail * (rgb(ground.colours[0]) - canvas)
+    if ground.movement < 0:
+        canvas = canvas - 0.9 * ground.movement * (canvas.mean(1, keepdims=True) - canvas)
+    return canvas
+
+
+def _marks(ground: Ground, aspect: float) -> str:
+    """Tufts or dashes on the land, larger towards the viewer, or confetti all over."""
+    rng, shapes = random.Random(ground.seed + 1), ""
+    top, mark = _MARKS.get(ground.kind, (0, _confetti))
+    colours = [_mix(ground.colours[1], "#000000", 0.25), _mix(ground.colours[1], "#ffffff", 0.35)]
+    for _ in range(round(MARKS * aspect * max(0, ground.detail))):
+        x, y = rng.uniform(0, 1000 * aspect), rng.uniform(top, 1000)
+        size = rng.uniform(0.7, 1.3) * (14 if not top else 8 + 22 * (y - top) / (1000 - top))
+        colour = rng.choice([*colours, ground.colours[2]])
+        shapes += f'<g fill="none" stroke="{colour}" stroke-width="{size / 4:.1f}" stroke-linecap="round">'
+        shapes += f'<path transform="translate({x:.0f} {y:.0f})" d="{mark(size, rng)}"/></g>'
+    return shapes
+
+
+def _tuft(size: float, rng: random.Random) -> str:
+    return f"M0 0L{-0.6 * size:.0f} {-size:.0f}M0 0L0 {-1.4 * size:.0f}M0 0L{0.6 * size:.0f} {-size:.0f}"
+
+
+def _dash(size: float, rng: random.Random) -> str:
+    return f"M{-1.6 * size:.0f} 0H{1.6 * size:.0f}"
+
+
+def _confetti(size: float, rng: random.Random) -> str:
+    x, y = (rng.uniform(-1, 1) * size for _ in "xy")
+    return rng.choice(
+        (f"M{-x:.0f} {-y:.0f}L{x:.0f} {y:.0f}", f"M{-size:.0f} 0H{size:.0f}M0 {-size:.0f}V{size:.0f}")
+    )
+
+
+_MARKS = {"hills": (700, _tuft), "night": (810, _tuft), "water": (640, _dash), "city": (830, _dash)}
+
+
+def _tilted(shapes: str, degrees: float, aspect: float) -> str:
+    """Turned about the middle, counter-clockwise, and as much larger as covers the frame."""
+    turn = math.radians(abs(degrees))
+    scale = math.cos(turn) + math.sin(turn) * max(aspect, 1 / aspect)
+    middle = f"{500 * aspect:.0f} 500"
+    back = f"{-500 * aspect:.0f} -500"
+    return (
+        f'<g transform="translate({middle}) rotate({-degrees:.2f}) scale({scale:.3f}) translate({back})">'
+        f"{shapes}</g>"
+    )
+
+
+def _streaks(ground: Ground, aspect: float) -> str:
+    """Lines that things in motion leave behind, pointed at both ends."""
+    rng, shapes = random.Random(ground.seed + 2), ""
+    for _ in range(round(STREAKS * ground.movement)):
+        x, y = rng.uniform(-100, 1000 * aspect), rng.uniform(0, 1000)
+        length, thick = rng.uniform(160, 560), rng.uniform(4, 16)
+        colour, opacity = rng.choice(("#ffffff", "#ffffff", ground.colours[2])), rng.uniform(0.3, 0.75)
+        points = f"{x:.0f},{y:.0f} {x + 0.8 * length:.0f},{y - thick / 2:.1f} "
+        points += f"{x + length:.0f},{y:.0f} {x + 0.8 * length:.0f},{y + thick / 2:.1f}"
+        shapes += f'<polygon points="{points}" fill="{colour}" fill-opacity="{opacity:.2f}"/>'
+    return shapes
 
 
 def _rect(x: float, y: float, width: float, height: float, colour: str) -> str:

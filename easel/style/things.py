@@ -16,6 +16,7 @@ WORN: dict[str, tuple[float, float]] = LEXICON["worn"]
 SIZES = {name: float(size) for size, names in lexicon("sizes").items() for name in names}
 SEATS = word_list("seats")
 SHELTERS = word_list("shelters")
+SKY = word_list("sky")
 WITH = ("with", "wearing", "made")  # relations of what belongs to the thing before
 LARGE = 1.3  # from this size on, "in" means before: nobody sees into a house
 # Where things stand on a ground that has a horizon, as fractions of the height.

@@ -48,6 +48,22 @@ NOT_VALID: list[tuple[Any, list[Any], tuple[str, ...]]] = [
     (A_FOX | {"seed": 2**63}, ["seed"], ("9223372036854775807",)),
     (A_FOX | {"seed": 1.5}, ["seed"], ("integer", "1.5")),
     (A_FOX | {"seed": "7"}, ["seed"], ("integer", "'7'")),
+    *(
+        (A_FOX | {field: value}, [field], words)
+        for field in ("intensity", "complexity", "movement")
+        for value, words in {
+            -101: ("greater than or equal to -100", "-101"),
+            101: ("less than or equal to 100", "101"),
+            1.5: ("integer", "1.5"),
+            "7": ("integer", "'7'"),
+            True: ("integer", "True"),
+        }.items()
+    ),
+    (A_FOX | {"strength": -0.1}, ["strength"], ("greater than or equal to 0", "-0.1")),
+    (A_FOX | {"strength": 1.01}, ["strength"], ("less than or equal to 1", "1.01")),
+    (A_FOX | {"strength": "0.5"}, ["strength"], ("number", "'0.5'")),
+    (A_FOX | {"image_url": 7}, ["image_url"], ("string", "7")),
+    (A_FOX | {"image_url": [""]}, ["image_url"], ("string", "['']")),
     (A_FOX | {"model": "x"}, ["model"], ("no field of this request", "'x'", "leave it out")),
     (A_FOX | {"image_style_references": {}}, ["image_style_references"], ("array",)),
     (A_FOX | {"image_style_references": [{"url": "x"}] * 11}, ["image_style_references"], ("at most 10",)),
@@ -60,12 +76,6 @@ NOT_USABLE: list[tuple[dict[str, Any], list[Any], tuple[str, ...]]] = [
         for field, value in {
             "styles": [{"id": "a", "strength": 1}],
             "presetStyles": [{"id": "a", "strength": 1}],
-            "image_url": "https://example.com/a.png",
-            "imageUrl": "https://example.com/a.png",
-            "strength": 0.5,
-            "intensity": 10,
-            "complexity": -10,
-            "movement": 1,
         }.items()
     ),
     ({"moodboards": [{"id": "a"}]}, ["moodboards", 0, "id"], ("UUID", "'a'")),
@@ -121,8 +131,10 @@ def test_what_is_not_served_and_wrong_items_are_422(
         {"prompt": "a"},
         {"prompt": "a" * 5000},
         {"aspectRatio": "16:9"},
-        {"styles": [], "presetStyles": [], "moodboards": None, "image_url": None, "imageUrl": None},
-        {"intensity": 0, "complexity": 0, "movement": 0, "strength": 0.99},
+        {"styles": [], "presetStyles": [], "moodboards": None},
+        *({"image_url": nothing, "strength": strength} for nothing in ("", None) for strength in (0, 1, 0.5)),
+        {"imageUrl": None, "strength": None},
+        *({name: v} for name in ("intensity", "complexity", "movement") for v in (-100, 0, 40.0, 100, None)),
     ],
     ids=lambda fields: str(fields)[:40],
 )

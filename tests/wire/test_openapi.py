@@ -45,7 +45,19 @@ def test_the_document_tells_defaults_and_bounds(api: Api) -> None:
         "creativity": "medium",
         "image_style_references": [],
         "moodboards": [],
+        "intensity": 0,
+        "complexity": 0,
+        "movement": 0,
+        "strength": 0.99,
     }
+    for name in ("intensity", "complexity", "movement"):
+        assert (fields[name]["type"], fields[name]["minimum"], fields[name]["maximum"]) == (
+            "integer",
+            -100,
+            100,
+        )
+    assert (fields["image_url"]["type"], fields["image_url"]["format"]) == (["string", "null"], "uri")
+    assert (fields["strength"]["minimum"], fields["strength"]["maximum"]) == (0, 1)
     strength = fields["image_style_references"]["items"]["properties"]["strength"]
     assert (strength["default"], strength["minimum"], strength["maximum"]) == (0.5, -2, 2)
     (limit,) = [

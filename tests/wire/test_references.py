@@ -26,16 +26,20 @@ def data_uri(data: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
-def stored_references(api: Api, job: dict[str, Any]) -> list[str]:
-    """The reference URLs in the row of `job`."""
+def stored_request(api: Api, job: dict[str, Any]) -> dict[str, Any]:
+    """The request in the row of `job`."""
 
-    async def read(database: Database) -> list[str]:
+    async def read(database: Database) -> Any:
         query = text("SELECT request FROM jobs WHERE id = :id")
         async with database.read() as connection:
-            request = await connection.scalar(query, {"id": job["job_id"]})
-        return [reference["url"] for reference in request["image_style_references"]]
+            return await connection.scalar(query, {"id": job["job_id"]})
 
     return api.store(read)
+
+
+def stored_references(api: Api, job: dict[str, Any]) -> list[str]:
+    """The reference URLs in the row of `job`."""
+    return [reference["url"] for reference in stored_request(api, job)["image_style_references"]]
 
 
 UNUSABLE_URLS = {
@@ -56,6 +60,34 @@ UNUSABLE_URLS = {
 def test_a_reference_that_cannot_be_used_is_422(api: Api, url: str) -> None:
     answer = api.client.post(MEDIUM, json=A_FOX | {"image_style_references": [{"url": url}]})
     assert_told(answer, 422, ["image_style_references", 0, "url"], UNUSABLE_URLS[url])
+
+
+@pytest.mark.parametrize("name", ["image_url", "imageUrl"])
+@pytest.mark.parametrize("url", UNUSABLE_URLS, ids=lambda url: url[:40])
+def test_a_start_picture_that_cannot_be_used_is_422(api: Api, url: str, name: str) -> None:
+    answer = api.client.post(MEDIUM, json=A_FOX | {name: url})
+    assert_told(answer, 422, ["image_url"], UNUSABLE_URLS[url])
+
+
+def test_a_start_picture_is_kept_at_submit_by_asset_url_public_url_or_data_uri(api: Api, far: str) -> None:
+    asset = api.upload(picture())["image_url"]
+    jobs = [api.submit(image_url=url, strength=0.6) for url in (asset, f"{far}/fox.png", data_uri(picture()))]
+    urls = [stored_request(api, job)["image_url"] for job in jobs]
+    assert urls[0] == asset
+    assert all(url.startswith(f"{api.url}/files/") and httpx.get(url).content == picture() for url in urls)
+
+
+def test_a_start_picture_costs_nothing_more(api: Api) -> None:
+    job = api.submit(image_url=data_uri(picture()))
+    assert api.client.get(f"/jobs/{job['job_id']}/details").json()["cost"] == "0.03"
+
+
+def test_a_start_picture_that_takes_longer_than_clients_wait_is_422(
+    api: Api, far: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "FETCH_SECONDS", 0.2)
+    answer = api.client.post(MEDIUM, json=A_FOX | {"image_url": f"{far}/slow.png"})
+    assert_told(answer, 422, ["image_url"], "0.2 seconds", "POST /assets")
 
 
 @pytest.fixture(scope="module")
