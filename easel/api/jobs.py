@@ -11,7 +11,7 @@ from easel.schema.pages import Page
 from easel.store import jobs
 
 Types = Annotated[
-    str | None, Query(description="Comma separated job types: medium, medium-turbo, large, analysis.")
+    str | None, Query(description="Comma separated job types: medium, medium-turbo, large, analysis, training.")
 ]
 
 
@@ -43,7 +43,11 @@ async def show(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL)
 
 async def cancel(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL) -> Job:
     """Cancel a job; one that has ended stays as it is."""
-    return await jobs.cancel(house.database, caller.workspace_id, job_id, base, limits=house.settings.limits)
+    cancelled = await jobs.cancel(
+        house.database, caller.workspace_id, job_id, base, limits=house.settings.limits
+    )
+    await jobs.sweep(house.database, house.blobs, job_id)
+    return cancelled
 
 
 async def details(job_id: RowId, caller: TheCaller, house: TheHouse) -> JobDetails:

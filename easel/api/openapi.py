@@ -29,6 +29,12 @@ EXAMPLES: dict[str, Any] = {
             "image_style_references": [{"url": "https://example.com/painting.jpg", "strength": 0.6}],
         }
     },
+    "trained style": {
+        "value": {
+            "prompt": "A lighthouse in a storm",
+            "styles": [{"id": "8a1d4b7e-2c3f-4e5a-9b6c-7d8e9f0a1b2c", "strength": 0.8}],
+        }
+    },
     "moodboard": {
         "value": {
             "prompt": "A lighthouse in a storm",
@@ -36,7 +42,11 @@ EXAMPLES: dict[str, Any] = {
         }
     },
 }
-OLDER_NAMES = {"imageStyleRefs": "image_style_references", "aspectRatio": "aspect_ratio"}
+OLDER_NAMES = {
+    "presetStyles": "styles",
+    "imageStyleRefs": "image_style_references",
+    "aspectRatio": "aspect_ratio",
+}
 
 UPLOAD = {
     "requestBody": {
@@ -72,6 +82,14 @@ EVENT = {
     },
 }
 EVENTS = {"responses": {"200": {"content": {"text/event-stream": {"schema": EVENT}}}}}
+NEW_LINK = {
+    "responses": {
+        "201": {
+            "description": "The link was made",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ShareLink"}}},
+        }
+    }
+}
 PICTURE = {"responses": {"200": {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}}
 
 
@@ -109,9 +127,9 @@ def generation(model: Model) -> dict[str, Any]:
     }
 
 
-def body(kind: type[BaseModel]) -> dict[str, Any]:
+def body(kind: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """What the document says of a JSON body."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inline(kind)}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": inline(kind)}}}}
 
 
 def inline(kind: type[BaseModel]) -> dict[str, Any]:

@@ -1,17 +1,20 @@
 """One picture, from the claimed job to the file: the story on one page."""
 
 import asyncio
+from uuid import UUID
 
 from easel import pictures
 from easel.catalog import MODELS
 from easel.engine.images import png, preview
-from easel.errors import OutboundError, PictureError, ReferenceUnreadable, UnsafePicture
+from easel.errors import NotFound, OutboundError, PictureError, ReferenceUnreadable, UnsafePicture
 from easel.ids import file_key, new_file_key, same_file_key
 from easel.jobs.moodboard import direction
 from easel.jobs.workshop import Laps, Made, Report, Workshop
 from easel.schema.generation import StyleReference
 from easel.schema.jobs import Progress
-from easel.schema.painting import Materials, Painting, Reference, Step
+from easel.schema.painting import Adapter, Materials, Painting, Reference, Step
+from easel.schema.styles import StyleUse
+from easel.store import styles
 from easel.store.jobs import Generation
 
 
@@ -20,7 +23,11 @@ async def generate(claim: Generation, workshop: Workshop, report: Report) -> Mad
     laps = Laps()
     await workshop.guard.check_prompt(claim.request.prompt)
     board = await direction(claim, workshop, report)
-    materials = Materials([*await gather(claim, workshop), *board.references], board.mood)
+    materials = Materials(
+        references=[*await gather(claim, workshop), *board.references],
+        mood=board.mood,
+        adapters=await dress(claim, workshop),
+    )
     laps.end("gather_seconds")
     painting = await paint(claim, materials, workshop, report)
     laps.end("paint_seconds")
@@ -54,6 +61,20 @@ async def _opened(reference: StyleReference, claim: Generation, workshop: Worksh
         await _forget(reference.url, data, claim, workshop)
         raise
     return Reference(image, reference.strength)
+
+
+async def dress(claim: Generation, workshop: Workshop) -> list[Adapter]:
+    """The styles that are asked for, but for those of strength 0."""
+    return [await _adapter(use, claim, workshop) for use in claim.request.styles if use.strength]
+
+
+async def _adapter(use: StyleUse, claim: Generation, workshop: Workshop) -> Adapter:
+    try:
+        style = await styles.usable(workshop.database, claim.workspace_id, UUID(use.id))
+        data = await workshop.blobs.get(style.key)
+    except NotFound as error:  # since it was asked for
+        raise ReferenceUnreadable(f"The style {use.id!r} was deleted, or is no longer shared") from error
+    return Adapter(use.id, data, style.trigger_word, use.strength)
 
 
 async def _forget(url: str, data: bytes, claim: Generation, workshop: Workshop) -> None:
@@ -95,6 +116,7 @@ async def keep(claim: Generation, painting: Painting, workshop: Workshop) -> str
         "aspect_ratio": request.aspect_ratio,
         "creativity": request.creativity,
         "reference_strengths": [reference.strength for reference in request.image_style_references],
+        "styles": {style.id: style.strength for style in request.styles},
         "moodboard_strengths": [board.strength for board in request.moodboards],
         "engine": workshop.painter.engine,
         "checkpoint": workshop.painter.checkpoint,

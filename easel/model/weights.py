@@ -4,6 +4,7 @@ in safetensors."""
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -33,3 +34,14 @@ def load(path: Path) -> dict[str, Tensor]:
             weight = state[name.removesuffix(SCALE)]
             weight *= scale.view(-1, *[1] * (weight.ndim - 1))
     return state
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of matrices and kernels in a file, by the names of their layers, read from its head alone."""
+    with safe_open(path, "pt") as file:
+        sizes = {
+            name.removesuffix(".weight"): tuple(file.get_slice(name).get_shape())
+            for name in file.keys()
+            if name.endswith(".weight")
+        }
+    return {name: size for name, size in sizes.items() if len(size) > 1}

@@ -7,14 +7,13 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from easel.catalog import SIZES
+from easel.schema.styles import StyleUse
 from easel.schema.texts import Text
 
 AspectRatio = Literal["1:1", "4:3", "3:2", "16:9", "2.35:1", "4:5", "3:4", "2:3", "9:16"]
 Creativity = Literal["raw", "low", "medium", "high"]
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "styles": ([],),
-    "presetStyles": ([],),
     "image_url": ("",),
     "imageUrl": ("",),
     "strength": (0, 0.99),
@@ -87,6 +86,10 @@ class GenerationRequest(BaseModel):
         validation_alias=AliasChoices("image_style_references", "imageStyleRefs"),
     )
     """Images whose look is transferred to the picture."""
+    styles: Annotated[list[StyleUse], BeforeValidator(_some)] = Field(
+        default=[], max_length=10, validation_alias=AliasChoices("styles", "presetStyles")
+    )
+    """Trained styles that the picture is painted in."""
     moodboards: Annotated[list[MoodboardReference], BeforeValidator(_some)] = Field(default=[], max_length=1)
     """The moodboard whose direction the picture takes; one at most."""
 

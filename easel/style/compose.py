@@ -1,5 +1,7 @@
 """What the user asked for, in order, to what the engine paints from: words, sketch, references."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +11,12 @@ from easel.catalog import Model
 from easel.engine.engine import Conditioning
 from easel.model.krea2 import Krea2
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Materials
+from easel.schema.painting import Adapter, Materials
+from easel.style.adapters import Wardrobe
 from easel.style.expand import expand
 from easel.style.looks import joined, leading_hand, look_of
 from easel.style.plan import Plan, plan
-from easel.style.references import shown
+from easel.style.references import shown, together
 from easel.style.scene import Library, draw
 
 NEAREST = 20  # drawings offered for a phrase
@@ -23,6 +26,7 @@ NEAREST = 20  # drawings offered for a phrase
 class Composition:
     conditioning: Conditioning
     plan: Plan
+    worn: Sequence[tuple[Adapter, float]]  # styles, each at what its strength comes to
 
 
 def compose(
@@ -32,9 +36,16 @@ def compose(
     seed: int,
     krea: Krea2,
     library: Library,
+    wardrobe: Wardrobe,
 ) -> Composition:
-    """Expand the prompt, read the references, plan the scene and draw it."""
-    heard = shown(materials.references)
+    """Expand the prompt, read the references, open the styles, plan the scene and draw it."""
+    given = [*materials.references, *materials.adapters]
+    strengths = together([one.strength for one in given])
+    count = len(materials.references)
+    heard = shown(materials.references, strengths[:count])
+    worn = list(zip(materials.adapters, strengths[count:], strict=True))
+    styles = [(wardrobe.style(adapter, model.weights), s) for adapter, s in worn]
+    triggers = [adapter.trigger_word for adapter, s in worn if s > 0 and adapter.trigger_word]
     width, height = request.size
 
     def similarity(phrases: list[str], others: list[str]) -> np.ndarray:
@@ -47,9 +58,11 @@ def compose(
             for places, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
-    prompt = expand(request.prompt, request.creativity, seed, bool(heard), similarity, materials.mood)
+    asked = without(request.prompt, [adapter.trigger_word for adapter in materials.adapters])
+    prompt = expand(asked, request.creativity, seed, bool(given), similarity, materials.mood)
     planned = plan(prompt, width // 2, height // 2, seed, library, nearest)
     looks = [(krea.reader.read(r.sheet, r.statistics), r.strength) for r in heard if r.strength > 0]
+    looks += [(style.look, s) for style, s in styles if style.look and s > 0]
     looks.sort(key=lambda look: look[1], reverse=True)
     left = 1 - sum(strength for _, strength in looks)
     if left > 0 and (said := look_of(prompt, seed)):
@@ -58,7 +71,7 @@ def compose(
     find = library.by(leading_hand(looks, model.weights), planned.scene.ground.dark)
     canvas, cover = draw(planned.scene.at(min(width, height)), find)
     conditioning = Conditioning(
-        prompt=prompt,
+        prompt=", ".join([prompt, *triggers]),
         width=width,
         height=height,
         seed=seed,
@@ -68,8 +81,16 @@ def compose(
         cover=in_bytes(cover),
         looks=looks,
         references=heard,
+        styles=[(style.learnt, s) for style, s in styles if style.learnt],
     )
-    return Composition(conditioning, planned)
+    return Composition(conditioning, planned, worn)
+
+
+def without(prompt: str, words: Sequence[str]) -> str:
+    """The prompt without words that stand for styles: no drawing shows such a thing."""
+    for word in filter(None, words):
+        prompt = re.sub(rf"(?i)[\s,]*(?<!\w){re.escape(word)}(?!\w)", "", prompt)
+    return prompt.strip(" ,") or "a picture"
 
 
 def in_bytes(picture: np.ndarray) -> Image.Image:
