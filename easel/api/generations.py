@@ -83,6 +83,8 @@ async def _check_styles(asked: GenerationRequest, model: Model, house: House, ca
             unknown = f"There is no style {use.id!r}: see GET /styles"
             raise refused(Unprocessable, unknown, "styles", place, "id") from error
         if WEIGHTS[style.model] != model.weights:
-            routes = " and ".join(other.variant for other in MODELS.values() if other.weights == WEIGHTS[style.model])
-            text = f"The style {use.id!r} is for {style.model}: paint with {routes}, or train it anew for {model.variant}"
+            routes = " and ".join(
+                other.variant for other in MODELS.values() if other.weights == WEIGHTS[style.model]
+            )
+            text = f"The style {use.id!r} is for {style.model}: paint with {routes}"
             raise refused(Unprocessable, text, "styles", place, "id")

@@ -11,7 +11,8 @@ from easel.schema.pages import Page
 from easel.store import jobs
 
 Types = Annotated[
-    str | None, Query(description="Comma separated job types: medium, medium-turbo, large, analysis, training.")
+    str | None,
+    Query(description="Comma separated job types: medium, medium-turbo, large, analysis, training."),
 ]
 
 

@@ -7,7 +7,7 @@ from fastapi import Request
 
 from easel.api.assets import Deleted
 from easel.api.bodies import parsed, read_json
-from easel.api.collected import Given, Pictures, forget, kept
+from easel.api.collected import Given, forget, kept
 from easel.api.given import BaseURL, House, RowId, TheCaller, TheHouse, WebhookURL
 from easel.api.pages import Cursor, Limit
 from easel.api.refusals import refused
@@ -22,6 +22,7 @@ from easel.schema.moodboards import (
 )
 from easel.schema.pages import Page
 from easel.store import moodboards
+from easel.store.moodboards import Pictures
 from easel.store.tokens import Caller
 
 PICTURES = {"urls", "asset_ids"}

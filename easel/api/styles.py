@@ -20,7 +20,9 @@ from easel.store import jobs, styles
 Ids = Annotated[list[str] | None, Query(description="Ids of styles, comma separated.")]
 Liked = Annotated[bool, Query(description="Only styles that you like. Likes are not served: there are none.")]
 User = Annotated[str | None, Query(description="Only styles of this owner, by `owner.id`.")]
-ForModel = Annotated[str | None, Query(alias="model", description="Only styles for this model: k2, k2-large.")]
+ForModel = Annotated[
+    str | None, Query(alias="model", description="Only styles for this model: k2, k2-large.")
+]
 Kind = Annotated[
     Filter,
     Query(

@@ -1,4 +1,4 @@
-"""The training of a style: its pictures are read, steps are taken beside the painting, the adapter is kept."""
+"""The training of a style, beside the painting: pictures are read, steps taken, the adapter is kept."""
 
 import asyncio
 from asyncio import AbstractEventLoop
@@ -62,7 +62,12 @@ class Notebook:
     """Tells of steps and keeps states, from a thread beside `loop`."""
 
     def __init__(
-        self, claim: Training, workshop: Workshop, report: Report, loop: AbstractEventLoop, state: bytes | None
+        self,
+        claim: Training,
+        workshop: Workshop,
+        report: Report,
+        loop: AbstractEventLoop,
+        state: bytes | None,
     ) -> None:
         self.state = state
         self._claim, self._workshop, self._report, self._loop = claim, workshop, report, loop

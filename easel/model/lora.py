@@ -55,18 +55,20 @@ def adapted(network: Network, changes: Sequence[tuple[Changes, float]]) -> Netwo
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     other = copy.deepcopy(network, shared)
     for name in {name for layers, _ in changes for name in layers}:
-        layer = other.get_submodule(name)
+        layer: Any = other.get_submodule(name)
         added = sum(strength * layers[name].whole() for layers, strength in changes if name in layers)
-        layer.weight = nn.Parameter((layer.weight.float() + added).to(layer.weight.dtype), requires_grad=False)
+        layer.weight = nn.Parameter(
+            (layer.weight.float() + added).to(layer.weight.dtype), requires_grad=False
+        )
     return other
 
 
 def beside(network: nn.Module, names: Iterable[str], rank: int) -> dict[str, nn.Parameter]:
     """Parameters for `network` to learn beside its layers, which change nothing at first, by the names that
     they have in files."""
-    parameters = {}
+    parameters: dict[str, nn.Parameter] = {}
     for name in names:
-        layer = network.get_submodule(name)
+        layer: Any = network.get_submodule(name)
         out, *rest = layer.weight.shape
         down = nn.Parameter(torch.randn(rank, *rest) * layer.weight[0].numel() ** -0.5)
         up = nn.Parameter(torch.zeros(out, rank, *[1] * (len(rest) - 1)))
@@ -100,7 +102,9 @@ def read(data: bytes) -> File:
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     except (SafetensorError, ValueError) as error:
-        raise StyleError(f"The file is no safetensors file ({error}): export the LoRA as .safetensors") from error
+        raise StyleError(
+            f"The file is no safetensors file ({error}): export the LoRA as .safetensors"
+        ) from error
     found: dict[str, dict[str, Tensor]] = {}
     others = {}
     for key, tensor in tensors.items():
@@ -110,12 +114,14 @@ def read(data: bytes) -> File:
             others[key] = tensor
     if not found:
         raise StyleError(
-            f"The file holds no LoRA: none of its {len(tensors)} tensors is called lora_A, lora_B, lora_down or lora_up"
+            f"The file holds no LoRA: none of its {len(tensors)} tensors is called lora_A or lora_down"
         )
     changes: dict[str, dict[str, Change]] = {}
     for name, ways in found.items():
         if ways.keys() != {"down", "up"} or len(ways["down"]) != ways["up"][:1].numel():
-            raise StyleError(f"The layer {name!r} lacks a half, or its halves do not fit: export the LoRA again")
+            raise StyleError(
+                f"The layer {name!r} lacks a half, or its halves do not fit: export the LoRA again"
+            )
         rank = len(ways["down"])
         part, layer = _placed(name)
         alpha = tensors.get(f"{name}.alpha")
@@ -147,12 +153,14 @@ def fitted(changes: Changes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
         layer = names.get(name)
         if layer is None or change.shape != shapes[layer]:
             size = " × ".join(map(str, change.shape))
-            needed = f"its {layer!r} is {' × '.join(map(str, shapes[layer]))}" if layer else "it has no such layer"
-            known = next(iter(shapes))
+            needed = (
+                f"its {layer!r} is {' × '.join(map(str, shapes[layer]))}" if layer else "it has no such layer"
+            )
+            known = max(shapes)
             raise StyleError(
-                f"The LoRA is for another model: it changes {name!r} ({size}), and {len(changes) - 1} further layers,"
-                f" but this one is Krea2Transformer2DModel in nano's size, and {needed} (it has"
-                f" {known!r} and {len(shapes) - 1} others): train one here, with `easel style train`"
+                f"The LoRA is for another model: it changes {name!r} ({size}) among {len(changes)} layers."
+                f" This one is a Krea2Transformer2DModel of nano's size: {needed}; LoRAs for it change"
+                f" layers such as {known!r}. Train one with `easel style train`"
             )
         fit[layer] = change
     return fit
@@ -166,7 +174,9 @@ def krea_name(layer: str) -> str:
     return layer.replace(".ff.", ".mlp.")
 
 
-def written(changes: Mapping[str, Changes], others: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+def written(
+    changes: Mapping[str, Changes], others: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> bytes:
     """Safetensors in the form of PEFT and diffusers; a scale other than 1 is multiplied in."""
     tensors = {name: tensor.contiguous() for name, tensor in others.items()}
     for part, layers in changes.items():

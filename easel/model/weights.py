@@ -8,6 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+SHIPPED = Path(__file__).parents[1] / "checkpoints" / "nano"
 SCALE = ".row_scale"
 
 
@@ -37,11 +38,11 @@ def load(path: Path) -> dict[str, Tensor]:
 
 
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of matrices and kernels in a file, by the names of their layers, read from its head alone."""
+    """The shapes of matrices and kernels in a file, by their layers' names, read from its head alone."""
     with safe_open(path, "pt") as file:
         sizes = {
             name.removesuffix(".weight"): tuple(file.get_slice(name).get_shape())
-            for name in file.keys()
+            for name in list(file.keys())
             if name.endswith(".weight")
         }
     return {name: size for name, size in sizes.items() if len(size) > 1}

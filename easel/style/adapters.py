@@ -1,4 +1,4 @@
-"""Trained styles in use: their files are opened once, and the networks that carry them are kept for a while."""
+"""Trained styles in use: files are opened once, and networks that carry them are kept for a while."""
 
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -40,7 +40,7 @@ class Wardrobe:
         self._networks: dict[Hashable, Networks] = {}
 
     def style(self, adapter: Adapter, weights: Weights) -> Style:
-        """What the adapter's file holds, for a transformer of these weights; EngineError if it does not fit."""
+        """What the adapter's file holds; EngineError if it does not fit the transformer of these weights."""
         return recent(
             self._styles, (adapter.id, weights), OPENED, lambda: opened(adapter, self._model, weights)
         )

@@ -39,11 +39,10 @@ def compose(
     wardrobe: Wardrobe,
 ) -> Composition:
     """Expand the prompt, read the references, open the styles, plan the scene and draw it."""
-    given = [*materials.references, *materials.adapters]
-    strengths = together([one.strength for one in given])
-    count = len(materials.references)
-    heard = shown(materials.references, strengths[:count])
-    worn = list(zip(materials.adapters, strengths[count:], strict=True))
+    references, adapters = materials.references, materials.adapters
+    strengths = together([*(one.strength for one in references), *(one.strength for one in adapters)])
+    heard = shown(references, strengths[: len(references)])
+    worn = list(zip(adapters, strengths[len(references) :], strict=True))
     styles = [(wardrobe.style(adapter, model.weights), s) for adapter, s in worn]
     triggers = [adapter.trigger_word for adapter, s in worn if s > 0 and adapter.trigger_word]
     width, height = request.size
@@ -58,8 +57,8 @@ def compose(
             for places, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
-    asked = without(request.prompt, [adapter.trigger_word for adapter in materials.adapters])
-    prompt = expand(asked, request.creativity, seed, bool(given), similarity, materials.mood)
+    asked = without(request.prompt, [adapter.trigger_word for adapter in adapters])
+    prompt = expand(asked, request.creativity, seed, any(strengths), similarity, materials.mood)
     planned = plan(prompt, width // 2, height // 2, seed, library, nearest)
     looks = [(krea.reader.read(r.sheet, r.statistics), r.strength) for r in heard if r.strength > 0]
     looks += [(style.look, s) for style, s in styles if style.look and s > 0]

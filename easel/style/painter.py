@@ -8,7 +8,7 @@ from PIL import Image
 
 from easel.catalog import Model
 from easel.engine.engine import Engine
-from easel.model import krea2
+from easel.model import krea2, weights
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import (
     Lesson,
@@ -27,7 +27,7 @@ from easel.style.scene import Library
 from easel.style.taste import taste
 from easel.style.training import train
 
-SHIPPED = Path(__file__).parents[1] / "checkpoints" / "nano"
+SHIPPED = weights.SHIPPED
 
 
 class NanoPainter:

@@ -2,8 +2,9 @@
 transformer and the decoder.
 
 Training pictures have no plain sketch, so one is made of each: its marks are blurred away and its colours
-exchanged at random. On it the common look is laid, as on a user's sketch when the style paints. From there the
-transformer learns the way to the picture's latents, and the decoder, with the style's code, to its texture.
+exchanged at random. On it the common look is laid, as on a user's sketch when the style paints. From there
+the transformer learns the way to the picture's latents, and the decoder, with the style's code, the way to
+its texture.
 """
 
 import copy
@@ -278,4 +279,8 @@ class Learner:
 
 def layers(network: nn.Module, kind: type[nn.Module], within: str = "") -> list[str]:
     """The layers of a kind within a part of the network."""
-    return [name for name, module in network.named_modules() if isinstance(module, kind) and name.startswith(within)]
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, kind) and name.startswith(within)
+    ]
