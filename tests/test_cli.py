@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from receiving import receiving
+from safetensors.torch import save_file
 from serving import Served, serving
 
 from easel.cli.generate import read_reference
@@ -92,6 +94,65 @@ def test_a_moodboard_is_made_listed_shown_used_and_deleted(
     assert f"There is no moodboard '{board}'" in gone.stderr
 
 
+def test_a_style_is_trained_listed_shown_used_and_deleted(served: Served, tmp_path: Path) -> None:
+    pictures = [tmp_path / f"{colour}.png" for colour in ("red", "green", "blue")]
+    for path in pictures:
+        Image.new("RGB", (64, 48), path.stem).save(path)
+    options = ["--steps", "2", "--trigger-word", "woodcut"]
+    made = easel("style", "train", "prints", *map(str, pictures), *options, **at(served))
+    assert made.returncode == 0, made.stderr
+    style = made.stdout.strip()
+    assert f"{style}  prints" in easel("style", "list", **at(served)).stdout
+    assert "trigger word: woodcut\n" in easel("style", "show", style, **at(served)).stdout
+    painted = easel("generate", "a fox", "-s", f"{style}:-0.5", "-o", str(tmp_path / "a.png"), **at(served))
+    assert painted.returncode == 0, painted.stderr
+    assert easel("style", "delete", style, **at(served)).returncode == 0
+    gone = easel("generate", "a fox", "--style", style, **at(served))
+    assert gone.returncode == 2
+    assert f"There is no style '{style}'" in gone.stderr
+
+
+def test_a_lora_file_is_imported_and_one_of_another_model_is_told_what_it_is(
+    served: Served, tmp_path: Path
+) -> None:
+    def written(name: str, layer: str, size: int) -> str:
+        path = tmp_path / f"{name}.safetensors"
+        halves = {
+            f"{layer}.lora_A.weight": torch.zeros(4, size),
+            f"{layer}.lora_B.weight": torch.zeros(size, 4),
+        }
+        save_file(halves, path)
+        return str(path)
+
+    data = {"EASEL_DATA": str(served.data)}
+    mine = written("mine", "transformer.transformer_blocks.5.attn.to_q", 320)
+    imported = easel("style", "import", mine, "--trigger-word", "woodcut", **data)
+    assert imported.returncode == 0, imported.stderr
+    assert f"{imported.stdout.strip()}  mine   k2-large" in easel("style", "list", **at(served)).stdout
+
+    either = written("either", "transformer.transformer_blocks.0.attn.to_q", 320)
+    assert "--model" in easel("style", "import", either, **data).stderr
+    assert easel("style", "import", either, "--model", "k2", **data).returncode == 0
+
+    before = easel("style", "list", **at(served)).stdout
+    flux = easel("style", "import", written("flux", "transformer.single_blocks.0.linear1", 3072), **data)
+    assert (flux.returncode, flux.stdout) == (1, "")
+    assert "'single_blocks.0.linear1' (3072 × 3072)" in flux.stderr
+    assert "easel style train" in flux.stderr
+    large = easel("style", "import", written("krea", "diffusion_model.blocks.0.attn.wq", 6144), **data)
+    assert "its 'transformer_blocks.0.attn.to_q' is 320 × 320" in large.stderr
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"not safetensors")
+    assert "no safetensors file" in easel("style", "import", str(broken), **data).stderr
+    assert "none of its 1 tensors" in easel("style", "import", weights_of(tmp_path), **data).stderr
+    assert easel("style", "list", **at(served)).stdout == before
+
+
+def weights_of(folder: Path) -> str:
+    save_file({"blocks.0.weight": torch.zeros(4, 4)}, folder / "weights.safetensors")
+    return str(folder / "weights.safetensors")
+
+
 def test_a_moodboard_of_a_broken_picture_ends_with_its_name(served: Served, tmp_path: Path) -> None:
     ran = easel("moodboard", "create", "prints", f"{served.url}/healthz", **at(served))
     assert (ran.returncode, ran.stdout) == (2, "")
@@ -145,6 +206,8 @@ def test_interrupting_generate_cancels_the_job(tmp_path: Path) -> None:
         (["generate", "a fox", "--moodboard", "prints"], 2, "'prints' is no moodboard"),
         (["moodboard", "create", "prints", "nowhere.png"], 2, "There is no file 'nowhere.png'"),
         (["moodboard", "create", "prints"], 2, "Missing argument"),
+        (["generate", "a fox", "--style", "prints:high"], 2, "'prints:high' is no style"),
+        (["style", "train", "prints", "nowhere.png"], 2, "There is no file 'nowhere.png'"),
         (["generate", ""], 2, "prompt"),
         (["paint"], 2, "No such command 'paint'"),
     ],

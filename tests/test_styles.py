@@ -308,7 +308,7 @@ def test_styles_are_searched(idle: Api) -> None:
     assert ids(idle) == ids(idle, "?liked=False") == ids(idle, "?filter=all") == made[::-1]
     assert ids(idle, "?liked=true") == []
     assert ids(idle, f"?ids={first},{third}") == ids(idle, f"?ids={first}&ids={third}") == [third, first]
-    assert ids(idle, "?ids=nothing") == []
+    assert ids(idle, "?ids=nothing") == ids(idle, "?ids=%00") == ids(idle, "?user=%00") == []
     assert ids(idle, "?model=k2-large") == [large]
     assert (ids(idle, f"?user={owner}"), ids(idle, f"?user={uuid4()}")) == (made[::-1], [])
     assert (ids(idle, "?filter=user"), ids(idle, "?filter=krea")) == (made[::-1], [])

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Query
 
 from easel.api.given import BaseURL, RowId, TheCaller, TheHouse
-from easel.api.pages import Cursor, Limit
+from easel.api.pages import Cursor, Limit, words
 from easel.schema.jobs import Job, JobDetails, Status
 from easel.schema.pages import Page
 from easel.store import jobs
@@ -33,7 +33,7 @@ async def index(
         limit=limit,
         before=cursor,
         status=status,
-        types=types.split(",") if types else None,
+        types=words(types) if types else None,
     )
 
 

@@ -9,7 +9,7 @@ from easel.api.assets import Deleted
 from easel.api.bodies import parsed, read_json
 from easel.api.collected import forget, kept
 from easel.api.given import BaseURL, RowId, TheCaller, TheHouse, WebhookURL
-from easel.api.pages import Cursor, Limit
+from easel.api.pages import Cursor, Limit, words
 from easel.errors import BadRequest
 from easel.schema.jobs import Job
 from easel.schema.moodboards import ShareLink
@@ -69,10 +69,10 @@ async def index(
         caller.workspace_id,
         limit=limit,
         before=cursor,
-        ids=",".join(ids).split(",") if ids else None,
+        ids=words(",".join(ids)) if ids else None,
         liked=liked,
-        user=user,
-        model=model,
+        owners=words(user) if user else None,
+        models=words(model) if model else None,
         filter=kind,
     )
 

@@ -10,7 +10,7 @@ from easel.schema.texts import Said, Text
 from easel.schema.times import Time
 
 FEWEST_PICTURES, MOST_PICTURES = 3, 2000
-STEPS = 240  # of a training that asks for no number
+STEPS = 160  # of a training that asks for no number
 BATCH = 4
 RATE = 1e-3
 

@@ -109,8 +109,8 @@ async def page(
     before: datetime | None,
     ids: Sequence[str] | None,
     liked: bool,
-    user: str | None,
-    model: str | None,
+    owners: Sequence[str] | None,
+    models: Sequence[str] | None,
     filter: Filter,
 ) -> Page[Style]:
     """The newest styles of those that the workspace sees, made before `before`, narrowed down by the rest."""
@@ -120,11 +120,11 @@ async def page(
     if before is not None:
         query = query.where(tables.Style.created_at < before)
     if ids is not None:
-        query = query.where(func.cast(tables.Style.id, Text).in_(ids))
-    if user is not None:
-        query = query.where(func.cast(tables.Style.workspace_id, Text) == user)
-    if model is not None:
-        query = query.where(tables.Style.model == model)
+        query = query.where(cast(tables.Style.id, Text).in_(ids))
+    if owners is not None:
+        query = query.where(cast(tables.Style.workspace_id, Text).in_(owners))
+    if models is not None:
+        query = query.where(tables.Style.model.in_(models))
     async with database.read() as connection:
         newest = query.order_by(tables.Style.created_at.desc()).limit(limit + 1)
         rows = (await connection.execute(newest)).all()

@@ -62,6 +62,7 @@ class Wardrobe:
             [
                 ({f"decoder.{k}": v for k, v in changes.get("decoder", {}).items()}, s)
                 for changes, s in styles
+                if s > 0  # it cannot paint the opposite of a texture
             ],
         )
         return Networks({weights: transformer}, decoder, self._model.text)

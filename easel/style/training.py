@@ -1,10 +1,10 @@
 """A style learnt from pictures: the look that they have in common, their colours, and LoRA changes of the
 transformer and the decoder.
 
-Training pictures have no plain sketch, so one is made of each: its marks are blurred away and its colours
-exchanged at random. On it the common look is laid, as on a user's sketch when the style paints. From there
-the transformer learns the way to the picture's latents, and the decoder, with the style's code, the way to
-its texture.
+Training pictures have no plain sketch, so one is made of each: its marks are blurred away, and the common
+look is laid on it, as on a user's sketch when the style paints. From there the decoder, with the style's
+code, learns the way to the picture's texture; and the transformer, from one whose colours were exchanged at
+random, the way to its latents. The decoder's changes are kept only if laid marks fall short without them.
 """
 
 import copy
@@ -41,6 +41,8 @@ CROP = 16  # tokens a side of what the transformer learns from
 WINDOW = 128  # pixels a side of what the decoder learns from
 WINDOWS = 8  # of them in a step
 LEARNT_FROM = 100  # pictures at most; all are read
+FALLS_SHORT = 0.25  # of the texture's distance, that the decoder must save on crops it did not learn from
+JUDGED = 16  # of those crops
 POOL = 12  # crops with their drawings, of which each step renews one
 UNIT = 2.0  # pixels, for marks on a picture of a megapixel
 KEPT_EVERY = 30.0  # seconds between two states that are kept
@@ -68,9 +70,21 @@ def train(krea: Krea2, lessons: Iterable[Lesson], recipe: Recipe, notebook: Note
         "title": recipe.name,
         "trigger_word": recipe.trigger_word,
     }
-    adapter = written(learner.changes(), look, learnt._replace(code=learner.code.detach()), metadata)
-    told = {"steps": learner.steps, "technique": look.technique, "hand": look.hand, "losses": learner.losses}
-    return Trained(adapter, told)
+    with_changes, without = learner.textures()
+    changes = learner.changes()
+    if with_changes > (1 - FALLS_SHORT) * without:
+        del changes["decoder"]
+    else:
+        learnt = learnt._replace(code=learner.code.detach())
+    told = {
+        "steps": learner.steps,
+        "technique": look.technique,
+        "hand": look.hand,
+        "losses": learner.losses,
+        "texture": {"laid": round(without, 4), "learnt": round(with_changes, 4)},
+        "changes": list(changes),
+    }
+    return Trained(written(changes, look, learnt, metadata), told)
 
 
 class Pictures(NamedTuple):
@@ -123,12 +137,12 @@ def common(krea: Krea2, views: Sequence[Shown]) -> tuple[Look, Learnt]:
     return krea.reader.likeliest(guess), Learnt(palette, code)
 
 
-def undressed(x: Tensor, palette: Palette, rng: random.Random) -> tuple[Tensor, Tensor]:
-    """The picture (3, H, W) without its marks and in colours of other things, and what is not of the
+def undressed(x: Tensor, palette: Palette, colours: Tensor) -> tuple[Tensor, Tensor]:
+    """The picture (3, H, W) without its marks, in `colours` in place of its palette's, and what is not of the
     commonest colour at its border, (H, W)."""
     smooth = oklab(blur(x, 4 * UNIT).flatten(1).T)
     near = torch.cdist(smooth, palette.colours).argmin(1).view(x.shape[1:])
-    plain = srgb(exchanged(palette.colours, rng))[near].movedim(-1, 0)
+    plain = srgb(colours)[near].movedim(-1, 0)
     border = torch.cat([near[0], near[-1], near[:, 0], near[:, -1]]).bincount().argmax()
     return blur(plain, UNIT), (near != border).float()
 
@@ -149,8 +163,25 @@ class Crop(NamedTuple):
     """A part of a picture, and of its plain drawing in the common look: (3, S, S) in 0..1."""
 
     real: Tensor
-    drawn: Tensor
+    drawn: Tensor  # in the picture's colours
+    other: Tensor  # in other colours
     caption: str
+
+
+def windows(crops: Sequence[Crop], rng: random.Random) -> tuple[Tensor, Tensor]:
+    """A window of each crop, and of its drawing in the same colours: (B, 3, WINDOW, WINDOW)."""
+    found = []
+    for crop in crops:
+        top, left = (TOKEN * rng.randrange(CROP - WINDOW // TOKEN + 1) for _ in range(2))
+        both = torch.stack([crop.real, crop.drawn])
+        found.append(both[..., top : top + WINDOW, left : left + WINDOW])
+    real, drawn = torch.stack(found, 1)
+    return real, drawn
+
+
+def distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """The sum of the pairs' mean absolute differences."""
+    return torch.stack([(a - b).abs().mean() for a, b in zip(found, wanted, strict=True)]).sum()
 
 
 class Learner:
@@ -218,15 +249,18 @@ class Learner:
         top, left = (TOKEN * rng.randrange((length - side) // TOKEN + 1) for length in whole.shape[1:])
         real = whole[:, top : top + side, left : left + side].float() / 255
         real = real.flip(-1) if rng.random() < 0.5 else real
-        plain, cover = undressed(real, self.pictures.palettes[number], rng)
-        drawn = lay(plain, cover, self.look, UNIT, rng.randrange(1 << 30))
-        return Crop(real, drawn, self.pictures.captions[number])
+        palette, seed = self.pictures.palettes[number], rng.randrange(1 << 30)
+        drawn, other = (
+            lay(*undressed(real, palette, colours), self.look, UNIT, seed)
+            for colours in (palette.colours, exchanged(palette.colours, rng))
+        )
+        return Crop(real, drawn, other, self.pictures.captions[number])
 
     def latents_loss(self, crops: Sequence[Crop]) -> Tensor:
         """How far what the transformer foretells is from the pictures' latents."""
         with torch.no_grad():
-            real, drawn = (torch.stack(kind) for kind in list(zip(*crops, strict=True))[:2])
-            target, sketch = (pack(self.vae.encode(x), 1) for x in (real, drawn))
+            real, _, other = (torch.stack(kind) for kind in list(zip(*crops, strict=True))[:3])
+            target, sketch = (pack(self.vae.encode(x), 1) for x in (real, other))
             noise = torch.randn_like(target)
             # Early times are the likelier ones: they decide the style.
             t = torch.sigmoid(1.1 + 1.3 * torch.randn(len(target)))
@@ -241,26 +275,29 @@ class Learner:
         """How unlike the pictures the decoder paints: as it is not known just where marks fall, pixels count
         little beside colours and local statistics."""
         with torch.no_grad():
-            places = [[TOKEN * rng.randrange(CROP - WINDOW // TOKEN + 1) for _ in range(2)] for _ in crops]
-            real, drawn = (
-                torch.stack(
-                    [x[:, y : y + WINDOW, x0 : x0 + WINDOW] for x, (y, x0) in zip(kind, places, strict=True)]
-                )
-                for kind in list(zip(*crops, strict=True))[:2]
-            )
-            z = torch.lerp(self.vae.encode(drawn), self.vae.encode(real), torch.rand(len(crops), 1, 1, 1))
+            real, drawn = windows(crops, rng)
+            moved = 0.3 * torch.rand(len(crops), 1, 1, 1)  # as far as the transformer goes
+            z = torch.lerp(self.vae.encode(drawn), self.vae.encode(real), moved)
             z += rng.uniform(0, 0.2) * torch.randn_like(z)
             wanted = local(real)
-            noise = decoder_noise(len(crops), WINDOW, WINDOW)
         with torch.autocast("cpu", torch.bfloat16):
+            noise = decoder_noise(len(crops), WINDOW, WINDOW)
             y = self.vae.decode(z, drawn, self.code[None].expand(len(crops), -1), noise)
         return {
             "pixels": 0.2 * (y - real).abs().mean(),
             "colours": 2 * (F.avg_pool2d(y, 16) - F.avg_pool2d(real, 16)).abs().mean(),
-            "texture": torch.stack(
-                [(a - b).abs().mean() for a, b in zip(local(y), wanted, strict=True)]
-            ).sum(),
+            "texture": distance(local(y), wanted),
         }
+
+    @torch.no_grad()
+    def textures(self) -> tuple[float, float]:
+        """How unlike the pictures' texture that of the decoder is, and that of the laid marks alone."""
+        rng = random.Random("judged")
+        real, drawn = windows([self.crop(rng) for _ in range(JUDGED)], rng)
+        noise = decoder_noise(JUDGED, WINDOW, WINDOW)
+        y = self.vae.decode(self.vae.encode(drawn), drawn, self.code[None].expand(JUDGED, -1), noise)
+        wanted = local(real)
+        return distance(local(y), wanted).item(), distance(local(drawn), wanted).item()
 
     def changes(self) -> dict[str, dict[str, Change]]:
         """What was learnt, by part and layer."""

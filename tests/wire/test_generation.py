@@ -58,8 +58,6 @@ NOT_USABLE: list[tuple[dict[str, Any], list[Any], tuple[str, ...]]] = [
     *(
         ({field: value}, [field], (field, "not served", "leave it out"))
         for field, value in {
-            "styles": [{"id": "a", "strength": 1}],
-            "presetStyles": [{"id": "a", "strength": 1}],
             "image_url": "https://example.com/a.png",
             "imageUrl": "https://example.com/a.png",
             "strength": 0.5,
@@ -68,6 +66,9 @@ NOT_USABLE: list[tuple[dict[str, Any], list[Any], tuple[str, ...]]] = [
             "movement": 1,
         }.items()
     ),
+    ({"styles": [{"id": "tok_1"}]}, ["styles", 0, "id"], ("no style 'tok_1'", "GET /styles")),
+    ({"presetStyles": [{"id": NOBODY}]}, ["styles", 0, "id"], ("no style", NOBODY)),
+    ({"styles": [{"id": NOBODY, "strength": 3}]}, ["styles", 0, "strength"], ("less than or equal to 2",)),
     ({"moodboards": [{"id": "a"}]}, ["moodboards", 0, "id"], ("UUID", "'a'")),
     ({"moodboards": [{"id": NOBODY}]}, ["moodboards", 0, "id"], ("no moodboard", NOBODY, "GET /moodboards")),
     ({"moodboards": [{}]}, ["moodboards", 0, "id"], ("id is missing",)),
@@ -121,7 +122,8 @@ def test_what_is_not_served_and_wrong_items_are_422(
         {"prompt": "a"},
         {"prompt": "a" * 5000},
         {"aspectRatio": "16:9"},
-        {"styles": [], "presetStyles": [], "moodboards": None, "image_url": None, "imageUrl": None},
+        {"styles": [], "moodboards": None, "image_url": None, "imageUrl": None},
+        {"presetStyles": []},
         {"intensity": 0, "complexity": 0, "movement": 0, "strength": 0.99},
     ],
     ids=lambda fields: str(fields)[:40],
