@@ -33,7 +33,7 @@ from easel.train.styles import sample_style
 
 PICTURES = 8
 PAINTED = 8  # things in each look
-KINDS = ("watercolour", "linocut", "oil painting", "halftone", "chalk", "stained glass")
+KINDS = ("linocut", "oil painting", "watercolour", "halftone", "chalk", "stained glass")
 
 
 class Book:
