@@ -111,8 +111,11 @@ async def tell_unrouted(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of all routes at the request's path, of which the router names only the first."""
-    routes = [route for route in request.app.routes if route.path_regex.match(request.scope["path"])]
+    """The methods of all routes at the request's path, of which the router names only the first; a path that
+    is written out in a route is no id."""
+    path = request.scope["path"]
+    routes = [route for route in request.app.routes if route.path == path]
+    routes = routes or [route for route in request.app.routes if route.path_regex.match(path)]
     return ", ".join(sorted({method for route in routes for method in route.methods}))
 
 

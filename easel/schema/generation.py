@@ -7,6 +7,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from easel.catalog import SIZES
+from easel.schema.numbers import Whole
 from easel.schema.styles import StyleUse
 from easel.schema.texts import Text
 
@@ -35,10 +36,6 @@ def _prompt(value: Any) -> Any:
 
 def _some(value: Any) -> Any:
     return [] if value is None else value
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class StyleReference(BaseModel):
@@ -76,7 +73,7 @@ class GenerationRequest(BaseModel):
     """Width to height."""
     resolution: Literal["1K"] = "1K"
     """The size class of the picture."""
-    seed: Annotated[int, Strict(), BeforeValidator(_whole)] | None = Field(None, ge=0, le=2**63 - 1)
+    seed: Whole | None = Field(None, ge=0, le=2**63 - 1)
     """For the same picture again; null or absent means random."""
     creativity: Creativity = "medium"
     """How far the prompt is expanded before painting; raw leaves it as it is."""

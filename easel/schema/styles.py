@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from easel.catalog import Weights
+from easel.schema.numbers import Whole
 from easel.schema.texts import Said, Text
 from easel.schema.times import Time
 
@@ -40,9 +41,9 @@ class Recipe(BaseModel):
     """A word that stands for the style in captions and prompts; it joins every prompt that uses the style."""
     learning_rate: Annotated[float, Strict()] = Field(RATE, gt=0, le=0.1, allow_inf_nan=False)
     """How far a step goes."""
-    max_train_steps: Annotated[int, Strict()] = Field(STEPS, ge=1, le=2000)
+    max_train_steps: Whole = Field(STEPS, ge=1, le=2000)
     """How many steps are taken."""
-    batch_size: Annotated[int, Strict()] = Field(BATCH, ge=1, le=32)
+    batch_size: Whole = Field(BATCH, ge=1, le=32)
     """How many crops a step sees."""
 
 
@@ -61,7 +62,7 @@ class StyleChanges(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    public: bool | None = None
+    public: Annotated[bool, Strict()] | None = None
     """Whether every workspace sees it and may paint with it."""
     urls: Annotated[list[Address], Field(max_length=20)] | None = None
     """Pictures that show what it looks like."""
