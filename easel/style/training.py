@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from easel.engine.engine import TOKEN, Learnt, Shown
+from easel.engine.engine import TOKEN, Learnt
 from easel.model.decoder import decoder_noise
 from easel.model.flow import noised
 from easel.model.krea2 import Krea2
@@ -29,6 +29,7 @@ from easel.model.look import Look, lay
 from easel.model.lora import Change, beside
 from easel.model.operators import blur
 from easel.model.palette import Palette, oklab, palette_of, srgb
+from easel.model.reader import Guess
 from easel.model.texture import local
 from easel.model.transformer import fuse_text, grid, predict
 from easel.schema.painting import Lesson, Notebook, Trained
@@ -51,8 +52,8 @@ RISING, FALLING = 10, 0.3  # steps in which the rate rises; part of all in which
 
 def train(krea: Krea2, lessons: Iterable[Lesson], recipe: Recipe, notebook: Notebook) -> Trained:
     """Learn a style from pictures, going on from the notebook's state."""
-    pictures = read(lessons, recipe)
-    look, learnt = common(krea, pictures.views)
+    pictures = read(krea, lessons, recipe)
+    look, learnt = common(krea, pictures.found)
     learner = Learner(krea, pictures, look, learnt.code, recipe)
     if notebook.state:
         learner.go_on(notebook.state)
@@ -87,20 +88,32 @@ def train(krea: Krea2, lessons: Iterable[Lesson], recipe: Recipe, notebook: Note
     return Trained(written(changes, look, learnt, metadata), told)
 
 
+class Read(NamedTuple):
+    """What is read of each picture, however many there are."""
+
+    guess: Guess
+    code: Tensor  # (1, style_channels), the decoder's
+    colours: Tensor  # (3, 64, 64), some of its pixels
+
+
 class Pictures(NamedTuple):
     """What is learnt from."""
 
-    views: list[Shown]  # of all pictures
+    found: list[Read]  # in all pictures
     pixels: list[Tensor]  # (3, H, W), uint8, of a megapixel, sides multiples of TOKEN
     palettes: list[Palette]
     captions: list[str]
 
 
-def read(lessons: Iterable[Lesson], recipe: Recipe) -> Pictures:
-    """The pictures, of which the first LEARNT_FROM are kept whole."""
+@torch.no_grad()
+def read(krea: Krea2, lessons: Iterable[Lesson], recipe: Recipe) -> Pictures:
+    """Read the pictures; the first LEARNT_FROM are kept whole."""
     pictures = Pictures([], [], [], [])
     for lesson in lessons:
-        pictures.views.append(seen(reference_sheet(lesson.image), 1.0))
+        view = seen(reference_sheet(lesson.image), 1.0)
+        whole = view.sheet.chunk(2, 2)[0][0]
+        guess, code = krea.reader(view.sheet, view.statistics), krea.vae.style(view.statistics)
+        pictures.found.append(Read(guess, code, whole[:, ::4, ::4].clone()))
         if len(pictures.pixels) < LEARNT_FROM:
             x = in_tokens(lesson.image)
             pictures.pixels.append((x * 255).round().byte())
@@ -116,10 +129,9 @@ def in_tokens(picture: Image.Image) -> Tensor:
     return to_tensor(picture.resize(sides, Image.Resampling.LANCZOS))[0]
 
 
-@torch.no_grad()
-def common(krea: Krea2, views: Sequence[Shown]) -> tuple[Look, Learnt]:
+def common(krea: Krea2, found: Sequence[Read]) -> tuple[Look, Learnt]:
     """The likeliest look of all pictures together, their palette, and the mean of their codes."""
-    guesses = [krea.reader(view.sheet, view.statistics) for view in views]
+    guesses, codes, colours = zip(*found, strict=True)
     techniques = torch.cat([guess.technique.softmax(1) for guess in guesses])
     hands = torch.cat([guess.hand.softmax(1) for guess in guesses])
     sure = techniques[:, techniques.mean(0).argmax()]
@@ -132,9 +144,8 @@ def common(krea: Krea2, views: Sequence[Shown]) -> tuple[Look, Learnt]:
         technique=techniques.mean(0).log()[None],
         **{name: mean[None] for name, mean in told.items()},
     )
-    palette = palette_of(torch.cat([view.sheet.chunk(2, 2)[0][0] for view in views], 2))
-    code = torch.cat([krea.vae.style(view.statistics) for view in views]).mean(0)
-    return krea.reader.likeliest(guess), Learnt(palette, code)
+    palette = palette_of(torch.cat(colours, 2))
+    return krea.reader.likeliest(guess), Learnt(palette, torch.cat(codes).mean(0))
 
 
 def undressed(x: Tensor, palette: Palette, colours: Tensor) -> tuple[Tensor, Tensor]:
