@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, Update, cast, func, insert, select, text, update
+from sqlalchemy import Update, Uuid, cast, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -415,7 +415,7 @@ async def sweep(database: Database, blobs: Blobs, job_id: UUID) -> None:
         tables.Job.request["files"].label("files"),
         STYLE,
         tables.Style.files.label("kept"),
-    ).join(tables.Style, cast(tables.Style.id, Text) == STYLE, isouter=True)
+    ).join(tables.Style, tables.Style.id == cast(STYLE, Uuid), isouter=True)
     async with database.read() as connection:
         row = (await connection.execute(query.where(tables.Job.id == job_id))).one_or_none()
     if row is None or row.style_id is None or row.status not in TERMINAL:
