@@ -25,6 +25,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from easel.catalog import MODELS
+from easel.engine.engine import Engine
 from easel.model.latents import to_picture, to_tensor
 from easel.model.look import HANDS, TECHNIQUES
 from easel.model.operators import OPERATORS
@@ -234,7 +235,7 @@ class Bench:
         self.artwork, self.painter, self.scale = artwork, painter, scale
         self.keys = nouns(artwork)
         self.content, self.plain_oracle, self.styled_oracle = content_classifier(artwork, self.keys)
-        self.vae = painter._engine.model.vae
+        self.vae = painter._krea.vae
         self.style, self.technique_oracle, self.hand_oracle = style_classifier(artwork, self.vae)
         self.rows: list[dict] = []
 
@@ -250,13 +251,14 @@ class Bench:
     def paint_unsketched(self, key: str, seed: int) -> Image.Image:
         """The thing painted from words alone: over the mean of all pictures instead of a sketch."""
         request = GenerationRequest(prompt=f"a {self.artwork.library.names[key]}", creativity="raw")
+        painter = self.painter
         composed = compose(
-            request, Materials(), MODELS["medium"], seed, self.painter._krea, self.painter._library
+            request, Materials(), MODELS["medium"], seed, painter._krea, painter._library, painter._wardrobe
         ).conditioning
         width, height = request.size
         mean = self.vae.unproject(torch.zeros(1, self.vae.config.latent_channels, height // 32, width // 32))
         blank = to_picture(mean).resize(request.size)
-        return self.painter._engine.paint(replace(composed, sketch=blank), lambda step: None)
+        return Engine(painter._krea).paint(replace(composed, sketch=blank), lambda step: None)
 
     def reference(self, number: int, technique: str | None = None) -> tuple[Image.Image, Style, str]:
         """A picture of another thing in an unseen style: the picture, its style, its key."""

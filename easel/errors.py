@@ -5,6 +5,7 @@ EaselError
 │   ├── BadRequest              400
 │   ├── Unauthorized            401
 │   ├── PaymentRequired         402
+│   ├── Forbidden               403
 │   ├── NotFound                404
 │   ├── PayloadTooLarge         413
 │   ├── Unprocessable           422
@@ -19,6 +20,7 @@ EaselError
 │   ├── JobTimeout              timeout
 │   └── Cancelled               cancelled, or taken over by another worker
 ├── CheckpointError             a checkpoint folder that cannot be loaded
+├── StyleError                  a file that is no style for the models here
 ├── OutboundError               a URL that may not, or cannot, be reached
 ├── PictureError                bytes that are no picture we accept
 ├── DataFolderBusy              another server owns the data folder
@@ -64,6 +66,12 @@ class PaymentRequired(HTTPError):
     """The balance is insufficient: top it up."""
 
     status = 402
+
+
+class Forbidden(HTTPError):
+    """It is not yours to change."""
+
+    status = 403
 
 
 class NotFound(HTTPError):
@@ -158,6 +166,10 @@ class Cancelled(JobError):
 
 class CheckpointError(EaselError):
     """The checkpoint cannot be loaded."""
+
+
+class StyleError(EaselError):
+    """The file is no style that can be used here."""
 
 
 class OutboundError(EaselError):

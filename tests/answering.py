@@ -21,9 +21,10 @@ from easel.api.app import create_app
 from easel.ids import new_file_key
 from easel.jobs.deliver import deliver
 from easel.schema.jobs import Progress
+from easel.schema.styles import TrainedModel
 from easel.settings import Settings
 from easel.signing import new_webhook_secret
-from easel.store import jobs, queue, tables, tokens, webhooks, workspaces
+from easel.store import jobs, queue, styles, tables, tokens, webhooks, workspaces
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 
@@ -69,6 +70,20 @@ class Api:
         answer = self.client.post("/moodboards", json={"name": "a board", **pictures})
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def make_style(self, model: TrainedModel = "k2", trigger_word: str = "") -> str:
+        """A style of the caller's, without its training: its id."""
+        token = self.client.headers["Authorization"].removeprefix("Bearer ")
+
+        async def made(database: Database) -> str:
+            caller = await tokens.caller(database, token)
+            assert caller
+            style = styles.NewStyle(uuid4(), "a style", model, trigger_word)
+            await self.blobs.put(style.key, b"an adapter")
+            await styles.add(database, caller.workspace_id, style)
+            return str(style.id)
+
+        return self.store(made)
 
     def begin(self, job: dict[str, Any]) -> tuple[jobs.Claim, queue.Entry]:
         """A queued job, claimed as a worker would."""

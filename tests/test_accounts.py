@@ -25,15 +25,21 @@ def sent(api: Api) -> dict[str, Any]:
     return api.client.get("/webhooks/deliveries").json()["items"][0]
 
 
-OPEN_TO_ALL = {"/files/{key}", "/shared/moodboards/{key}"}  # to whoever knows the address
+OPEN_TO_ALL = {
+    "/files/{key}",
+    "/shared/moodboards/{key}",
+    "/shared/styles/{key}",
+}  # to whoever knows the address
 MADE = {
     "jobs": lambda api: api.submit()["job_id"],
     "assets": lambda api: api.upload(picture())["id"],
     "moodboards": lambda api: api.make_moodboard()["id"],
+    "styles": lambda api: api.make_style(),
     "webhooks": lambda api: sent(api)["id"],
 }
 """How to make one thing of each kind that has an id: a route to a new kind needs a row here."""
-CHANGES = {"name": "another"}  # what a PATCH needs of its owner
+CHANGES = {"moodboards": {"name": "another"}, "styles": {"title": "another"}}
+"""What a PATCH needs of its owner."""
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +67,19 @@ def test_what_another_workspace_made_is_not_found(api: Api, route: Route) -> Non
         answer = stranger.client.request(route.method, path, json={})
         assert answer.status_code == 404
         assert answer.json()["error"] == answer.json()["message"]
-    with api.client.stream(route.method, path, json=CHANGES) as answer:
-        assert answer.status_code == 200
+    changes = CHANGES.get(kind) if route.method == "PATCH" else {}
+    with api.client.stream(route.method, path, json=changes) as answer:
+        assert answer.status_code in (200, 201)
 
 
 def test_lists_show_nothing_of_another_workspace(api: Api) -> None:
     api.submit()
     api.upload(picture())
     api.make_moodboard()
+    api.make_style()
     sent(api)
     with in_new_workspace(api) as stranger:
-        for path in ("/jobs", "/assets", "/moodboards", "/webhooks/deliveries"):
+        for path in ("/jobs", "/assets", "/moodboards", "/styles", "/webhooks/deliveries"):
             assert stranger.client.get(path).json()["items"] == []
 
 

@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from receiving import receiving
+from safetensors.torch import save_file
 from serving import Served, serving
 
 from easel.cli.generate import read_reference
@@ -105,6 +107,49 @@ def test_a_moodboard_is_made_listed_shown_used_and_deleted(
     assert f"There is no moodboard '{board}'" in gone.stderr
 
 
+def test_a_style_is_trained_listed_shown_used_and_deleted(served: Served, tmp_path: Path) -> None:
+    pictures = [tmp_path / f"{colour}.png" for colour in ("red", "green", "blue")]
+    for path in pictures:
+        Image.new("RGB", (64, 48), path.stem).save(path)
+    options = ["--steps", "2", "--trigger-word", "woodcut"]
+    made = easel("style", "train", "prints", *map(str, pictures), *options, **at(served))
+    assert made.returncode == 0, made.stderr
+    style = made.stdout.strip()
+    assert f"{style}  prints" in easel("style", "list", **at(served)).stdout
+    assert "trigger word: woodcut\n" in easel("style", "show", style, **at(served)).stdout
+    painted = easel("generate", "a fox", "-s", f"{style}:-0.5", "-o", str(tmp_path / "a.png"), **at(served))
+    assert painted.returncode == 0, painted.stderr
+    assert easel("style", "delete", style, **at(served)).returncode == 0
+    gone = easel("generate", "a fox", "--style", style, **at(served))
+    assert gone.returncode == 2
+    assert f"There is no style '{style}'" in gone.stderr
+
+
+def test_a_lora_file_is_imported_and_one_of_another_model_is_told_what_it_is(
+    served: Served, tmp_path: Path
+) -> None:
+    def written(name: str, layer: str, size: int) -> str:
+        path = tmp_path / f"{name}.safetensors"
+        halves = {
+            f"{layer}.lora_A.weight": torch.zeros(4, size),
+            f"{layer}.lora_B.weight": torch.zeros(size, 4),
+        }
+        save_file(halves, path)
+        return str(path)
+
+    data = {"EASEL_DATA": str(served.data)}
+    mine = written("mine", "transformer.transformer_blocks.5.attn.to_q", 320)
+    imported = easel("style", "import", mine, "--trigger-word", "woodcut", **data)
+    assert imported.returncode == 0, imported.stderr
+    assert f"{imported.stdout.strip()}  mine   k2-large" in easel("style", "list", **at(served)).stdout
+
+    krea = easel("style", "import", written("krea", "diffusion_model.blocks.0.attn.wq", 6144), **data)
+    assert (krea.returncode, krea.stdout) == (1, "")
+    assert "(6144 × 6144)" in krea.stderr
+    assert "its 'transformer_blocks.0.attn.to_q' is 320 × 320" in krea.stderr
+    assert "krea" not in easel("style", "list", **at(served)).stdout
+
+
 def test_a_moodboard_of_a_broken_picture_ends_with_its_name(served: Served, tmp_path: Path) -> None:
     ran = easel("moodboard", "create", "prints", f"{served.url}/healthz", **at(served))
     assert (ran.returncode, ran.stdout) == (2, "")
@@ -161,6 +206,8 @@ def test_interrupting_generate_cancels_the_job(tmp_path: Path) -> None:
         (["generate", "a fox", "--image", "nowhere.png"], 2, "There is no file 'nowhere.png'"),
         (["generate", "a fox", "--strength", "1.1"], 2, "less than or equal to 1"),
         (["generate", "a fox", "--intensity", "-101"], 2, "greater than or equal to -100"),
+        (["generate", "a fox", "--style", "prints:high"], 2, "'prints:high' is no style"),
+        (["style", "train", "prints", "nowhere.png"], 2, "There is no file 'nowhere.png'"),
         (["generate", ""], 2, "prompt"),
         (["paint"], 2, "No such command 'paint'"),
     ],

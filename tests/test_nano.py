@@ -14,7 +14,7 @@ from easel.model import krea2
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Materials, Reference, Step
 from easel.style.painter import SHIPPED, NanoPainter
-from easel.style.references import DETAIL, most_textured, reference_sheet, shown
+from easel.style.references import DETAIL, most_textured, reference_sheet, shown, together
 
 QUICK = Model("quick", "Quick", "turbo", 2, 0.0, MODELS["medium"].prices)
 
@@ -173,7 +173,8 @@ def test_strengths_add_up_and_half_is_most_of_the_way():
     picture = spots("#000000", "#ffffff")
 
     def strengths(*asked: float) -> list[float]:
-        return [one.strength for one in shown([Reference(picture, strength) for strength in asked])]
+        references = [Reference(picture, strength) for strength in asked]
+        return [one.strength for one in shown(references, together(asked))]
 
     assert strengths(0) == []
     assert strengths(0.5) == [pytest.approx(0.63, abs=0.01)]

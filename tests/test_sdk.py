@@ -115,6 +115,56 @@ def test_a_moodboard_is_made_used_changed_and_deleted(client: Client, drawing: P
         client.submit("a fox", moodboards=[board.id])
 
 
+def test_a_style_is_trained_used_changed_shared_and_deleted(client: Client, tmp_path: Path) -> None:
+    pictures = three(tmp_path)
+    steps: list[Progress] = []
+    job = client.styles.train("prints", pictures, trigger_word="woodcut", max_train_steps=2)
+    style = client.styles.trained(job, steps.append)
+    assert [step.step for step in steps] == [1, 2, 3, 4, 5]
+    assert (style.title, style.prompt, style.models) == ("prints", "woodcut", ["k2"])
+    assert client.styles.list(ids=[style.id], filter="user").items == [style] == [client.styles.get(style.id)]
+
+    picture = client.generate("a fox", styles=[(style.id, 0.5)])
+    told = client.jobs.details(picture.job.job_id).details
+    assert told["styles"] == {"3 pictures, 2 steps": 0.5}
+
+    assert client.styles.update(style.id, title="others").title == "others"
+    assert client.styles.share_link(style.id).is_new
+    assert client.styles.share(style.id).workspace.is_default
+    assert client.styles.unshare(style.id).success
+    client.styles.delete(style.id)
+    with pytest.raises(errors.Unprocessable, match=style.id):
+        client.submit("a fox", styles=[style.id])
+    with pytest.raises(errors.BadRequest, match="at least 3"):
+        client.styles.train("prints", pictures[:2])
+
+
+def three(folder: Path) -> list[Path]:
+    """Pictures to train on."""
+    paths = [folder / f"{colour}.png" for colour in ("red", "green", "blue")]
+    for path in paths:
+        Image.new("RGB", (64, 48), path.stem).save(path)
+    return paths
+
+
+def test_the_async_client_has_styles_too(served: Served, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with AsyncClient(served.token, served.url) as client:
+            job = await client.styles.train("prints", three(tmp_path), max_train_steps=1)
+            style = await client.styles.trained(job)
+            await client.generate("a fox", styles=[style.id])
+            assert (await client.styles.update(style.id, public=False)).id == style.id
+            assert (await client.styles.list(limit=1)).items[0].id == style.id
+            assert (await client.styles.share_link(style.id)).is_new
+            assert (await client.styles.share(style.id)).success
+            assert (await client.styles.unshare(style.id)).success
+            await client.styles.delete(style.id)
+            with pytest.raises(errors.NotFound):
+                await client.styles.get(style.id)
+
+    asyncio.run(story())
+
+
 def test_the_async_client_has_moodboards_too(served: Served, drawing: Path) -> None:
     async def story() -> None:
         async with AsyncClient(served.token, served.url) as client:

@@ -7,13 +7,14 @@ from fastapi import Header, Request
 
 from easel.api import references
 from easel.api.bodies import parsed, read_json
-from easel.api.given import BaseURL, House, TheCaller, TheHouse, WebhookURL
+from easel.api.given import BaseURL, House, TheCaller, TheHouse, WebhookURL, row_id
 from easel.api.refusals import refused
-from easel.catalog import Model
+from easel.catalog import MODELS, Model
 from easel.errors import NotFound, Unprocessable
 from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import Job
-from easel.store import jobs, moodboards
+from easel.schema.styles import WEIGHTS
+from easel.store import jobs, moodboards, styles
 from easel.store.tokens import Caller
 
 IdempotencyKey = Annotated[
@@ -49,6 +50,7 @@ def submit_to(model: Model) -> Callable[..., Awaitable[Job]]:
         ):
             return job
         await _check_moodboards(asked, house, caller)
+        await _check_styles(asked, model, house, caller)
         return await jobs.submit(
             house.database,
             caller.workspace_id,
@@ -71,3 +73,18 @@ async def _check_moodboards(asked: GenerationRequest, house: House, caller: Call
             await moodboards.read(house.database, caller.workspace_id, board.id)
         except NotFound as error:
             raise refused(Unprocessable, error.message, "moodboards", place, "id") from error
+
+
+async def _check_styles(asked: GenerationRequest, model: Model, house: House, caller: Caller) -> None:
+    for place, use in enumerate(asked.styles):
+        try:
+            style = await styles.usable(house.database, caller.workspace_id, await row_id(use.id))
+        except NotFound as error:
+            unknown = f"There is no style {use.id!r}: see GET /styles"
+            raise refused(Unprocessable, unknown, "styles", place, "id") from error
+        if WEIGHTS[style.model] != model.weights:
+            routes = " and ".join(
+                other.variant for other in MODELS.values() if other.weights == WEIGHTS[style.model]
+            )
+            text = f"The style {use.id!r} is for {style.model}: paint with {routes}"
+            raise refused(Unprocessable, text, "styles", place, "id")

@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import Query
 
 from easel.api.given import BaseURL, RowId, TheCaller, TheHouse
-from easel.api.pages import Cursor, Limit
+from easel.api.pages import Cursor, Limit, words
 from easel.catalog import MODELS
 from easel.schema.jobs import Job, JobDetails, Status
 from easel.schema.pages import Page
 from easel.store import jobs
 
-TYPES = [*MODELS, "analysis"]
+TYPES = [*MODELS, "analysis", "training"]
 Types = Annotated[str | None, Query(description=f"Comma separated job types: {', '.join(TYPES)}.")]
 
 
@@ -32,7 +32,7 @@ async def index(
         limit=limit,
         before=cursor,
         status=status,
-        types=[one for one in TYPES if one in types.split(",")] if types else None,
+        types=[one for one in TYPES if one in words(types)] if types else None,
     )
 
 
@@ -43,7 +43,11 @@ async def show(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL)
 
 async def cancel(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL) -> Job:
     """Cancel a job; one that has ended stays as it is."""
-    return await jobs.cancel(house.database, caller.workspace_id, job_id, base, limits=house.settings.limits)
+    cancelled = await jobs.cancel(
+        house.database, caller.workspace_id, job_id, base, limits=house.settings.limits
+    )
+    await jobs.sweep(house.database, house.blobs, job_id)
+    return cancelled
 
 
 async def details(job_id: RowId, caller: TheCaller, house: TheHouse) -> JobDetails:

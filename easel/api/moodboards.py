@@ -1,23 +1,17 @@
 """Moodboards: made of pictures, read by a job, corrected by hand, shared by link."""
 
-import asyncio
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
-from uuid import UUID
 
 from fastapi import Request
 
-from easel.api import references
 from easel.api.assets import Deleted
 from easel.api.bodies import parsed, read_json
+from easel.api.collected import Given, forget, kept
 from easel.api.given import BaseURL, House, RowId, TheCaller, TheHouse, WebhookURL
 from easel.api.pages import Cursor, Limit
 from easel.api.refusals import refused
-from easel.api.uploads import look_inside
-from easel.errors import BadRequest, NotFound, OutboundError, PictureError, Unprocessable
-from easel.ids import file_key, new_file_key
+from easel.errors import BadRequest
 from easel.schema.moodboards import (
     MOST_PICTURES,
     Moodboard,
@@ -25,10 +19,9 @@ from easel.schema.moodboards import (
     NewMoodboard,
     SharedMoodboard,
     ShareLink,
-    unusable,
 )
 from easel.schema.pages import Page
-from easel.store import assets, moodboards
+from easel.store import moodboards
 from easel.store.moodboards import Pictures
 from easel.store.tokens import Caller
 
@@ -92,7 +85,7 @@ async def change(
             webhook_url=webhook_url,
             limits=house.settings.limits,
         )
-    await _forget(dropped, house)
+    await forget(dropped, house)
     return changed
 
 
@@ -101,7 +94,7 @@ async def delete(moodboard_id: RowId, caller: TheCaller, house: TheHouse) -> Del
     files = await moodboards.remove(
         house.database, caller.workspace_id, moodboard_id, limits=house.settings.limits
     )
-    await _forget(files, house)
+    await forget(files, house)
     return Deleted(success=True, message=f"The moodboard {str(moodboard_id)!r} is deleted")
 
 
@@ -116,76 +109,22 @@ async def shared(key: str, house: TheHouse, base: BaseURL) -> SharedMoodboard:
     return await moodboards.shared(house.database, key, base)
 
 
-class Picture(NamedTuple):
-    """A picture that can be used later, and its bytes if they came inside the request."""
-
-    url: str
-    identity: str | bytes  # equal for what is one picture
-    data: bytes | None = None
-
-
 @asynccontextmanager
 async def _kept(
     asked: NewMoodboard | MoodboardChanges, house: House, caller: Caller, base: str
 ) -> AsyncIterator[Pictures]:
     """The pictures that the body names, with those inside it kept as files unless the block fails."""
-    pictures = await _settled(asked, house, caller, base)
-    files = {file_key(picture.url) or "": picture.data for picture in pictures if picture.data}
-    try:
-        for key, data in files.items():
-            await house.blobs.put(key, data)
-        yield Pictures([picture.url for picture in pictures], list(files))
-    except BaseException:
-        await _forget(list(files), house)
-        raise
-
-
-async def _settled(
-    asked: NewMoodboard | MoodboardChanges, house: House, caller: Caller, base: str
-) -> list[Picture]:
-    """The pictures that the body names, or Unprocessable naming all that cannot be used."""
-    given: list[tuple[str, int, str | UUID]] = [
+    given: list[Given] = [
         *(("urls", place, url) for place, url in enumerate(asked.urls)),
         *(("asset_ids", place, asset_id) for place, asset_id in enumerate(asked.asset_ids)),
     ]
     if isinstance(asked, NewMoodboard) or asked.model_fields_set & PICTURES:
         _check_count(len(given))
-    judged = await asyncio.gather(*(_judged(picture, house, caller, base) for _, _, picture in given))
-    usable: dict[str | bytes, Picture] = {}
-    problems: dict[tuple[str, int], str] = {}
-    for (field, place, _), picture in zip(given, judged, strict=True):
-        if isinstance(picture, str):
-            problems[field, place] = picture
-        elif usable.setdefault(picture.identity, picture) is not picture:
-            problems[field, place] = "It is there twice: leave one of them out"
-    if problems:
-        named = {f"{field}.{place}": problem for (field, place), problem in problems.items()}
-        details = [{"path": list(path), "message": problem} for path, problem in problems.items()]
-        raise Unprocessable(unusable(named, len(given)), details)
-    return list(usable.values())
+    async with kept(given, house, caller, base) as pictures:
+        yield pictures
 
 
 def _check_count(count: int) -> None:
     if not 1 <= count <= MOST_PICTURES:
         text = f"urls and asset_ids name {count} pictures: a moodboard has 1 to {MOST_PICTURES}"
         raise refused(BadRequest, text, "urls")
-
-
-async def _judged(picture: str | UUID, house: House, caller: Caller, base: str) -> Picture | str:
-    """The picture, or what is wrong with it."""
-    try:
-        if isinstance(picture, UUID):
-            picture = (await assets.get(house.database, caller.workspace_id, picture, base)).image_url
-        if picture[:5].lower() == "data:":
-            data, seen = await look_inside(picture)
-            url = f"{base}/files/{new_file_key(seen.suffix)}"
-            return Picture(url, hashlib.sha256(data).digest(), data)
-        await references.check(picture, house, base)
-        return Picture(picture, file_key(picture) or picture)
-    except (NotFound, OutboundError, PictureError) as error:
-        return error.message
-
-
-async def _forget(keys: list[str], house: House) -> None:
-    for key in keys:
-        await house.blobs.delete(key)

@@ -37,6 +37,12 @@ EXAMPLES: dict[str, Any] = {
             "intensity": 30,
         }
     },
+    "trained style": {
+        "value": {
+            "prompt": "A lighthouse in a storm",
+            "styles": [{"id": "8a1d4b7e-2c3f-4e5a-9b6c-7d8e9f0a1b2c", "strength": 0.8}],
+        }
+    },
     "moodboard": {
         "value": {
             "prompt": "A lighthouse in a storm",
@@ -45,6 +51,7 @@ EXAMPLES: dict[str, Any] = {
     },
 }
 OLDER_NAMES = {
+    "presetStyles": "styles",
     "imageStyleRefs": "image_style_references",
     "aspectRatio": "aspect_ratio",
     "imageUrl": "image_url",
@@ -84,6 +91,14 @@ EVENT = {
     },
 }
 EVENTS = {"responses": {"200": {"content": {"text/event-stream": {"schema": EVENT}}}}}
+NEW_LINK = {
+    "responses": {
+        "201": {
+            "description": "The link was made",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ShareLink"}}},
+        }
+    }
+}
 PICTURE = {"responses": {"200": {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}}
 
 
@@ -123,9 +138,9 @@ def generation(model: Model) -> dict[str, Any]:
     }
 
 
-def body(kind: type[BaseModel]) -> dict[str, Any]:
+def body(kind: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """What the document says of a JSON body."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inline(kind)}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": inline(kind)}}}}
 
 
 def inline(kind: type[BaseModel]) -> dict[str, Any]:

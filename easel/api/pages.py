@@ -1,4 +1,4 @@
-"""The parameters of lists: how many, and before when."""
+"""The parameters of lists: how many, before when, and which."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -16,6 +16,11 @@ def _time(text: str) -> datetime:
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except OverflowError:  # so near the first or the last year that the hours do not matter
         return time.replace(tzinfo=UTC)
+
+
+def words(text: str) -> list[str]:
+    """What a comma separated parameter names; PostgreSQL cannot be asked for U+0000, which no row holds."""
+    return [word for word in text.split(",") if "\x00" not in word]
 
 
 Limit = Annotated[int, Query(ge=1, le=1000)]

@@ -46,23 +46,17 @@ def refused(kind: type[HTTPError], text: str, *path: str | int) -> HTTPError:
 
 
 def invalid(errors: Sequence[Any]) -> HTTPError:
-    """The error that tells what pydantic found: 400, or 422 when only items or unserved fields are wrong."""
-    details = [{"path": _path(error), "message": _text(error)} for error in errors[:MOST_TOLD]]
+    """The error that tells what pydantic found: 400, or 422 when only items of fields are wrong."""
+    details = [{"path": list(error["loc"]), "message": _text(error)} for error in errors[:MOST_TOLD]]
     text = "; ".join(str(detail["message"]) for detail in details)
-    unprocessable = all(error["type"] == "not_served" or len(error["loc"]) > 1 for error in errors)
+    unprocessable = all(len(error["loc"]) > 1 for error in errors)
     return (Unprocessable if unprocessable else BadRequest)(text, details)
-
-
-def _path(error: Any) -> list[str | int]:
-    return [error["ctx"]["field"]] if error["type"] == "not_served" else list(error["loc"])
 
 
 def _text(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"]) or "The body"
     value = reprlib.repr(error["input"])
     match error["type"]:
-        case "not_served":
-            return str(error["msg"])
         case "missing":
             return f"{name} is missing: add it"
         case "extra_forbidden":
@@ -111,8 +105,11 @@ async def tell_unrouted(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of all routes at the request's path, of which the router names only the first."""
-    routes = [route for route in request.app.routes if route.path_regex.match(request.scope["path"])]
+    """The methods of all routes at the request's path, of which the router names only the first; a path that
+    is written out in a route is no id."""
+    path = request.scope["path"]
+    routes = [route for route in request.app.routes if route.path == path]
+    routes = routes or [route for route in request.app.routes if route.path_regex.match(path)]
     return ", ".join(sorted({method for route in routes for method in route.methods}))
 
 

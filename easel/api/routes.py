@@ -3,13 +3,26 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from easel.api import assets, events, files, generations, health, jobs, moodboards, openapi, usage, webhooks
+from easel.api import (
+    assets,
+    events,
+    files,
+    generations,
+    health,
+    jobs,
+    moodboards,
+    openapi,
+    styles,
+    usage,
+    webhooks,
+)
 from easel.catalog import MODELS
 from easel.schema.accounts import Usage
 from easel.schema.assets import Asset
 from easel.schema.jobs import Job, JobDetails
 from easel.schema.moodboards import Moodboard, MoodboardChanges, NewMoodboard, SharedMoodboard, ShareLink
 from easel.schema.pages import Page
+from easel.schema.styles import Shared, ShareTarget, Style, StyleChanges, TrainingRequest
 from easel.schema.webhooks import Delivery
 
 
@@ -41,6 +54,19 @@ PRIVATE = [
     Route("Assets",  "GET",    "/assets",            assets.index,  Page[Asset],    (400,)),
     Route("Assets",  "GET",    "/assets/{id}",       assets.show,   Asset,          (404,)),
     Route("Assets",  "DELETE", "/assets/{id}",       assets.delete, assets.Deleted, (404,)),
+    Route("Styles", "POST",   "/styles/train",                styles.train,      Job,
+          (400, 413, 422), openapi.body(TrainingRequest)),
+    Route("Styles", "GET",    "/styles",                      styles.index,      Page[Style],    (400,)),
+    Route("Styles", "GET",    "/styles/{id}",                 styles.show,       Style,          (404,)),
+    Route("Styles", "PATCH",  "/styles/{id}",                 styles.change,     Style,
+          (400, 403, 404, 413, 422), openapi.body(StyleChanges)),
+    Route("Styles", "DELETE", "/styles/{id}",                 styles.delete,     assets.Deleted, (403, 404)),
+    Route("Styles", "GET",    "/styles/{id}/share/link",      styles.share,      ShareLink,      (403, 404),
+          openapi.NEW_LINK),
+    Route("Styles", "POST",   "/styles/{id}/share/workspace", styles.share_with, Shared,
+          (400, 403, 404, 413), openapi.body(ShareTarget, required=False)),
+    Route("Styles", "DELETE", "/styles/{id}/share/workspace", styles.unshare,    Shared,
+          (400, 403, 404, 413), openapi.body(ShareTarget, required=False)),
     Route("Moodboards", "POST",   "/moodboards",                 moodboards.create, Moodboard,
           (400, 413, 422), openapi.body(NewMoodboard)),
     Route("Moodboards", "GET",    "/moodboards",                 moodboards.index,  Page[Moodboard], (400,)),
@@ -59,6 +85,7 @@ PUBLIC = [
     Route("Files",   "GET",    "/files/{key}",  files.download, None,          (404, 503), openapi.PICTURE),
     Route("Files",   "HEAD",   "/files/{key}",  files.download, None,          (404, 503)),
     Route("Moodboards", "GET", "/shared/moodboards/{key}", moodboards.shared, SharedMoodboard, (404,)),
+    Route("Styles",     "GET", "/shared/styles/{key}",     styles.shared,     Style,           (404,)),
     Route("Health",  "GET",    "/openapi.json", openapi.show),
     Route("Health",  "GET",    "/healthz",      health.healthz, health.Health),
     Route("Health",  "GET",    "/readyz",       health.readyz,  health.Health, (503,)),

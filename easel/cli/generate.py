@@ -15,7 +15,7 @@ from easel.cli.output import remarks, results, say
 from easel.errors import NotFound
 from easel.schema import jobs
 from easel.schema.generation import DENOISED, AspectRatio, Creativity
-from easel.sdk.calls import Board, Reference, Variant, Wishes, is_address
+from easel.sdk.calls import Board, Reference, TrainedStyle, Variant, Wishes, is_address
 from easel.sdk.client import Client
 from easel.sdk.pictures import Picture
 from easel.sdk.server import is_named, local
@@ -30,6 +30,10 @@ def generate(
         typer.Option(
             "--reference", "-r", help="A picture whose look to take, file or URL; ':0.6' sets its strength."
         ),
+    ] = [],  # noqa: B006
+    style: Annotated[
+        list[str],
+        typer.Option("--style", "-s", help="A trained style to paint in, by id; ':0.8' sets its strength."),
     ] = [],  # noqa: B006
     moodboard: Annotated[
         str | None,
@@ -64,6 +68,7 @@ def generate(
     without them the one of this machine, which is started if none runs.
     """
     references = [read_reference(text) for text in reference]
+    styles = [read_style(text) for text in style]
     moodboards = [read_moodboard(moodboard)] if moodboard else []
     wishes: Wishes = {
         "aspect_ratio": aspect,
@@ -80,7 +85,13 @@ def generate(
         start_local_server()
     with Client() as client:
         job = client.submit(
-            prompt, references=references, moodboards=moodboards, image=image, model=model, **wishes
+            prompt,
+            references=references,
+            styles=styles,
+            moodboards=moodboards,
+            image=image,
+            model=model,
+            **wishes,
         )
         try:
             picture = client.wait(job) if as_json else watch(client, job)
@@ -105,6 +116,16 @@ def read_reference(text: str) -> Reference:
 def check_source(source: str, option: str) -> None:
     if not is_address(source) and not Path(source).is_file():
         raise typer.BadParameter(f"There is no file {source!r}.", param_hint=option)
+
+
+def read_style(text: str) -> TrainedStyle:
+    """'<id>:0.8' as id and strength."""
+    written, _, strength = text.partition(":")
+    try:
+        return (written, float(strength)) if strength else written
+    except ValueError:
+        told = f"{text!r} is no style: write its id, as `easel style list` shows it, or id:0.8"
+        raise typer.BadParameter(told, param_hint="--style") from None
 
 
 def read_moodboard(text: str) -> Board:

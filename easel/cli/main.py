@@ -16,6 +16,7 @@ from easel.cli.generate import generate
 from easel.cli.moodboard import moodboard
 from easel.cli.output import say
 from easel.cli.settings import settings_with
+from easel.cli.style import style
 from easel.cli.token import token
 from easel.cli.webhooks import webhooks
 from easel.errors import (
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(doctor)
 app.add_typer(moodboard, name="moodboard")
+app.add_typer(style, name="style")
 app.add_typer(account, name="account")
 app.add_typer(token, name="token")
 app.add_typer(webhooks, name="webhooks")

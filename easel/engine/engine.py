@@ -35,6 +35,13 @@ class Shown(NamedTuple):
     strength: float  # not 0
 
 
+class Learnt(NamedTuple):
+    """What a trained style knows of its pictures beside what their look is."""
+
+    palette: Palette
+    code: Tensor  # (style_channels,), for the decoder
+
+
 @dataclass(frozen=True)
 class Conditioning:
     """All that decides a picture, in the model's terms."""
@@ -49,6 +56,7 @@ class Conditioning:
     cover: Image.Image  # where its objects are, in grey
     looks: Sequence[tuple[Look, float]]  # to lay on the sketch, each at its strength
     references: Sequence[Shown]
+    styles: Sequence[tuple[Learnt, float]] = ()
     strength: float = 1.0  # how much noise the sketch begins with: 0 leaves it as it is drawn
     intensity: float = 0.0  # of colours and contrast, -1..1
 
@@ -103,12 +111,14 @@ class Engine:
             for sign in (1, -1)
         )
         codes = [s * vae.style(statistics) for _, statistics, s in conditioning.references if s > 0]
+        codes += [s * learnt.code for learnt, s in conditioning.styles if s > 0]
+        palettes = [(palette_of(sheet.chunk(2, 2)[0][0]), s) for sheet, _, s in conditioning.references]
         return Heard(
             text=fuse_text(transformer, tapped.to(transformer.img_in.weight.dtype)),
             pull=self._references(transformer, pull),
             push=self._references(transformer, push),
             drawn=self._lay(conditioning),
-            palettes=[(palette_of(sheet.chunk(2, 2)[0][0]), s) for sheet, _, s in conditioning.references],
+            palettes=[*palettes, *((learnt.palette, s) for learnt, s in conditioning.styles)],
             style=sum(codes, torch.zeros(1, vae.config.style_channels)),
         )
 

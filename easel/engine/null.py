@@ -9,7 +9,18 @@ from PIL import Image
 from easel.catalog import Model
 from easel.schema.generation import GenerationRequest
 from easel.schema.moodboards import Swatch
-from easel.schema.painting import Alike, Materials, Painting, Step, Taste, ignored
+from easel.schema.painting import (
+    Alike,
+    Lesson,
+    Materials,
+    Notebook,
+    Painting,
+    Step,
+    Taste,
+    Trained,
+    ignored,
+)
+from easel.schema.styles import Recipe
 
 
 class NullPainter:
@@ -43,6 +54,7 @@ class NullPainter:
             "references": len(materials.references),
             "avoids": list(materials.mood.avoids),
             "start": materials.start is not None,
+            "styles": {adapter.data.decode(): adapter.strength for adapter in materials.adapters},
         }
         return Painting(image, prompt, told)
 
@@ -51,3 +63,13 @@ class NullPainter:
         colours = [picture.resize((1, 1)).tobytes().hex() for picture in pictures]
         palette = [Swatch(colour=f"#{colours[0]}", weight=1)]
         return Taste([Alike(0, 1, 0)], palette, f"{len(colours)} flat pictures.", ["flat"], ["photograph"])
+
+    def train(self, lessons: Iterable[Lesson], recipe: Recipe, notebook: Notebook) -> Trained:
+        """The number of pictures and of steps as an adapter; each step is kept."""
+        pictures = [lesson.caption for lesson in lessons]
+        for number in range(int(notebook.state or 0) + 1, recipe.max_train_steps + 1):
+            time.sleep(self._step_seconds)
+            notebook.keep(b"%d" % number)
+            notebook.step(number)
+        told = {"captions": sum(map(bool, pictures)), "resumed": int(notebook.state or 0)}
+        return Trained(b"%d pictures, %d steps" % (len(pictures), recipe.max_train_steps), told)

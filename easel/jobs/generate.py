@@ -1,18 +1,21 @@
 """One picture, from the claimed job to the file: the story on one page."""
 
 import asyncio
+from uuid import UUID
 
 from PIL.Image import Image
 
 from easel import pictures
 from easel.catalog import MODELS
 from easel.engine.images import png, preview
-from easel.errors import OutboundError, PictureError, ReferenceUnreadable, UnsafePicture
+from easel.errors import NotFound, OutboundError, PictureError, ReferenceUnreadable, UnsafePicture
 from easel.ids import file_key, new_file_key, same_file_key
 from easel.jobs.moodboard import direction
 from easel.jobs.workshop import Laps, Made, Report, Workshop
 from easel.schema.jobs import Progress
-from easel.schema.painting import Materials, Painting, Reference, Step
+from easel.schema.painting import Adapter, Materials, Painting, Reference, Step
+from easel.schema.styles import StyleUse
+from easel.store import styles
 from easel.store.jobs import Generation
 
 
@@ -22,7 +25,12 @@ async def generate(claim: Generation, workshop: Workshop, report: Report) -> Mad
     await workshop.guard.check_prompt(claim.request.prompt)
     board = await direction(claim, workshop, report)
     references, start = await gather(claim, workshop)
-    materials = Materials([*references, *board.references], board.mood, start)
+    materials = Materials(
+        references=[*references, *board.references],
+        mood=board.mood,
+        adapters=await dress(claim, workshop),
+        start=start,
+    )
     laps.end("gather_seconds")
     painting = await paint(claim, materials, workshop, report)
     workshop.leave()
@@ -59,6 +67,20 @@ async def _opened(url: str, role: str, claim: Generation, workshop: Workshop) ->
         await _forget(url, data, claim, workshop)
         raise
     return image
+
+
+async def dress(claim: Generation, workshop: Workshop) -> list[Adapter]:
+    """The styles that are asked for, but for those of strength 0."""
+    return [await _adapter(use, claim, workshop) for use in claim.request.styles if use.strength]
+
+
+async def _adapter(use: StyleUse, claim: Generation, workshop: Workshop) -> Adapter:
+    try:
+        style = await styles.usable(workshop.database, claim.workspace_id, UUID(use.id))
+        data = await workshop.blobs.get(style.key)
+    except NotFound as error:  # since it was asked for
+        raise ReferenceUnreadable(f"The style {use.id!r} was deleted, or is no longer shared") from error
+    return Adapter(use.id, data, style.trigger_word, use.strength)
 
 
 async def _forget(url: str, data: bytes, claim: Generation, workshop: Workshop) -> None:
@@ -104,6 +126,7 @@ async def keep(claim: Generation, painting: Painting, workshop: Workshop) -> str
         "movement": request.movement,
         "start_strength": request.strength if request.image_url else None,
         "reference_strengths": [reference.strength for reference in request.image_style_references],
+        "styles": {style.id: style.strength for style in request.styles},
         "moodboard_strengths": [board.strength for board in request.moodboards],
         "engine": workshop.painter.engine,
         "checkpoint": workshop.painter.checkpoint,

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import socket
+import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,7 @@ from easel.jobs.analyse import analyse
 from easel.jobs.deliver import deliver
 from easel.jobs.generate import generate
 from easel.jobs.line import Line
+from easel.jobs.train_style import train_style
 from easel.jobs.workshop import Made, Workshop
 from easel.safety.guard import Guard
 from easel.schema.jobs import Progress
@@ -26,11 +29,13 @@ from easel.settings import Settings
 from easel.store import events, jobs, queue, workers
 from easel.store.blobs import Blobs
 from easel.store.database import AWAY, Database
-from easel.store.jobs import Analysis, Generation
+from easel.store.jobs import Analysis, Generation, Training
 from easel.store.queue import Entry
 
 MOST_CLAIMS = 5  # a job that took as many workers down with it is given up
 DELIVERIES_AT_ONCE = 100
+TRAINING_SECONDS = 12 * 3600.0
+YIELDING = 10  # how much a training gives way to the painting beside it, as `nice` counts it
 PRESENCE_SECONDS = 2.0
 PRUNE_SECONDS = 600.0
 
@@ -48,16 +53,19 @@ class Worker:
         self._settings = settings
         self._load = load
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="painter")
+        self._trainer = ThreadPoolExecutor(1, thread_name_prefix="trainer", initializer=_give_way)
         self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading")
         self._news = asyncio.Event()  # the state has changed
         self._tools: tuple[Painter, Guard] | None = None
         self._jobs = Line(database, queue.GENERATE, self._self.id, 1, self._do)
+        self._trainings = Line(database, queue.TRAIN, self._self.id, 1, self._train)
         self._receivers: Counter[str] = Counter()  # being sent to
         self._deliveries = Line(database, queue.DELIVER, self._self.id, DELIVERIES_AT_ONCE, self._deliver)
 
     def stop(self) -> None:
         """Take nothing more, finish what is begun."""
         self._jobs.stop()
+        self._trainings.stop()
         self._deliveries.stop()
 
     async def run(self) -> None:
@@ -65,7 +73,7 @@ class Worker:
         background = [asyncio.create_task(self._be_present()), asyncio.create_task(self._prune())]
         delivering = asyncio.create_task(self._deliveries.run())
         await self._load_tools()
-        await asyncio.gather(self._jobs.run(), delivering)
+        await asyncio.gather(self._jobs.run(), self._trainings.run(), delivering)
         for task in background:
             task.cancel()
         await workers.leave(self._database, self._self.id)
@@ -106,34 +114,45 @@ class Worker:
         else:
             await jobs.complete(self._database, claim, entry, **vars(made), limits=self._settings.limits)
 
-    async def _made(self, claim: Generation | Analysis, entry: Entry) -> Made:
+    async def _train(self, entry: Entry) -> None:
+        await self._do(entry)
+        await jobs.sweep(self._database, self._blobs, entry.row)
+
+    async def _made(self, claim: Generation | Analysis | Training, entry: Entry) -> Made:
         if self._tools is None:
             raise EngineError(f"The worker cannot load its checkpoint: {self._self.error}")
         if claim.claims > MOST_CLAIMS:
             raise EngineError(f"The job was begun {MOST_CLAIMS} times and its worker ended each time")
         painter, guard = self._tools
+        trains = isinstance(claim, Training)
+        thread = self._trainer if trains else self._thread
         workshop = Workshop(
             painter,
             guard,
-            self._thread,
+            thread,
             self._database,
             self._blobs,
             self._settings.allow_networks,
             leave=partial(self._jobs.release, entry),
         )
+        seconds = TRAINING_SECONDS if trains else self._settings.job_timeout
 
         async def report(progress: Progress) -> None:
             await jobs.report(self._database, claim, progress)
 
         try:
-            async with asyncio.timeout(self._settings.job_timeout) as limit:
-                if isinstance(claim, Analysis):
-                    return await analyse(claim, workshop, report)
-                return await generate(claim, workshop, report)
+            async with asyncio.timeout(seconds) as limit:
+                match claim:
+                    case Training():
+                        return await train_style(claim, workshop, report)
+                    case Analysis():
+                        return await analyse(claim, workshop, report)
+                    case Generation():
+                        return await generate(claim, workshop, report)
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise JobTimeout(f"The job was not done within {self._settings.job_timeout:g} seconds") from None
+            raise JobTimeout(f"The job was not done within {seconds:g} seconds") from None
 
     async def _deliver(self, entry: Entry) -> None:
         await deliver(entry, self._database, self._settings.allow_networks, self._receivers)
@@ -157,3 +176,9 @@ class Worker:
             except AWAY as error:
                 log.warning("The database is away", error=str(error))
             await asyncio.sleep(PRUNE_SECONDS)
+
+
+def _give_way() -> None:
+    """Lower the priority of this thread, and of those that it starts, where the system can."""
+    if sys.platform == "linux":  # elsewhere threads have no priority of their own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), YIELDING)

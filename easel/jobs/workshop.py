@@ -17,6 +17,7 @@ from easel.schema.jobs import Progress
 from easel.schema.painting import Painter
 from easel.store.blobs import Blobs
 from easel.store.database import AWAY, Database
+from easel.store.styles import NewStyle
 
 Report = Callable[[Progress], Coroutine[Any, Any, None]]
 Thing = TypeVar("Thing")
@@ -64,6 +65,7 @@ class Made:
     details: dict[str, Any]
     file_key: str | None = None
     expanded_prompt: str | None = None
+    style: NewStyle | None = None
 
 
 class Laps:

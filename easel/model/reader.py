@@ -94,7 +94,10 @@ class LookReader(Standard, ModelMixin, ConfigMixin):
 
     def read(self, sheet: Tensor, statistics: Tensor) -> Look:
         """The likeliest look of one sheet (1, 3, 2 S, S)."""
-        guess = self(sheet, statistics)
+        return self.likeliest(self(sheet, statistics))
+
+    def likeliest(self, guess: Guess) -> Look:
+        """The look that a guess at one sheet comes to."""
         drawn = dict(zip(HANDS, guess.hand[0].softmax(0).tolist(), strict=True))
         manner = max(MANNERS, key=lambda hands: sum(drawn[hand] for hand in hands))
         sure = sum(drawn[hand] for hand in manner) > SURE

@@ -4,9 +4,11 @@ in safetensors."""
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+SHIPPED = Path(__file__).parents[1] / "checkpoints" / "nano"
 SCALE = ".row_scale"
 
 
@@ -33,3 +35,14 @@ def load(path: Path) -> dict[str, Tensor]:
             weight = state[name.removesuffix(SCALE)]
             weight *= scale.view(-1, *[1] * (weight.ndim - 1))
     return state
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of matrices and kernels in a file, by their layers' names, read from its head alone."""
+    with safe_open(path, "pt") as file:
+        sizes = {
+            name.removesuffix(".weight"): tuple(file.get_slice(name).get_shape())
+            for name in list(file.keys())
+            if name.endswith(".weight")
+        }
+    return {name: size for name, size in sizes.items() if len(size) > 1}

@@ -3,20 +3,16 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 from pydantic_core import PydanticCustomError
 
 from easel.catalog import SIZES
+from easel.schema.numbers import Whole
+from easel.schema.styles import StyleUse
 from easel.schema.texts import Text
 
 AspectRatio = Literal["1:1", "4:3", "3:2", "16:9", "2.35:1", "4:5", "3:4", "2:3", "9:16"]
 Creativity = Literal["raw", "low", "medium", "high"]
-
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "styles": ([],),
-    "presetStyles": ([],),
-}
-"""Fields of the contract that this version does not serve, with the values that ask for nothing."""
 
 DENOISED = 0.99
 """How far a start picture is repainted where the request does not say."""
@@ -35,14 +31,6 @@ def _some(value: Any) -> Any:
     return [] if value is None else value
 
 
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _neutral(value: Any) -> Any:
-    return 0 if value is None else _whole(value)
-
-
 def _url(value: Any) -> Any:
     return None if value == "" else value
 
@@ -51,7 +39,11 @@ def _strength(value: Any) -> Any:
     return DENOISED if value is None else value
 
 
-Instrument = Annotated[int, Strict(), Field(ge=-100, le=100), BeforeValidator(_neutral)]
+def _neutral(value: Any) -> Any:
+    return 0 if value is None else value
+
+
+Instrument = Annotated[Whole, Field(ge=-100, le=100), BeforeValidator(_neutral)]
 
 
 class StyleReference(BaseModel):
@@ -89,7 +81,7 @@ class GenerationRequest(BaseModel):
     """Width to height."""
     resolution: Literal["1K"] = "1K"
     """The size class of the picture."""
-    seed: Annotated[int, Strict(), BeforeValidator(_whole)] | None = Field(None, ge=0, le=2**63 - 1)
+    seed: Whole | None = Field(None, ge=0, le=2**63 - 1)
     """For the same picture again; null or absent means random."""
     creativity: Creativity = "medium"
     """How far the prompt is expanded before painting; raw leaves it as it is."""
@@ -105,6 +97,10 @@ class GenerationRequest(BaseModel):
         validation_alias=AliasChoices("image_style_references", "imageStyleRefs"),
     )
     """Images whose look is transferred to the picture."""
+    styles: Annotated[list[StyleUse], BeforeValidator(_some)] = Field(
+        default=[], max_length=10, validation_alias=AliasChoices("styles", "presetStyles")
+    )
+    """Trained styles that the picture is painted in."""
     moodboards: Annotated[list[MoodboardReference], BeforeValidator(_some)] = Field(default=[], max_length=1)
     """The moodboard whose direction the picture takes; one at most."""
     image_url: Annotated[Text | None, BeforeValidator(_url)] = Field(
@@ -120,18 +116,3 @@ class GenerationRequest(BaseModel):
     def size(self) -> tuple[int, int]:
         """Width and height of the picture in pixels."""
         return SIZES[self.aspect_ratio]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_what_is_not_served(cls, body: Any) -> Any:
-        if not isinstance(body, dict):
-            return body
-        for field in NEUTRAL.keys() & body.keys():
-            value = body[field]
-            if value is not None and value not in NEUTRAL[field]:
-                raise PydanticCustomError(
-                    "not_served",
-                    "{field} is not served by this version of easel: leave it out (got {value})",
-                    {"field": field, "value": repr(value)[:100]},
-                )
-        return {field: value for field, value in body.items() if field not in NEUTRAL}

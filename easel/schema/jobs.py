@@ -19,15 +19,16 @@ Status = Literal[
     "cancelled",
 ]
 """Every status of the contract; this server uses backlogged, queued, processing and the terminal ones."""
-Kind = Literal["generation", "analysis"]
+Kind = Literal["generation", "analysis", "training"]
 TERMINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 
 
 class Result(BaseModel):
-    """What a finished job has made: pictures, or the analysis of a moodboard."""
+    """What a finished job has made: pictures, the analysis of a moodboard, or a style."""
 
     urls: list[str] = Field([], exclude_if=lambda urls: not urls)
     moodboard_id: UUID | None = Field(None, exclude_if=lambda moodboard_id: moodboard_id is None)
+    style_id: str | None = Field(None, exclude_if=lambda style_id: style_id is None)
 
 
 class Failure(BaseModel):
@@ -49,7 +50,7 @@ class Job(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far a painting has come, or an analysis: then the steps are pictures."""
+    """How far a painting or a training has come, or an analysis: then the steps are pictures."""
 
     step: int
     total: int
@@ -75,4 +76,4 @@ class JobDetails(BaseModel):
     started_at: Time | None
     completed_at: Time | None
     details: dict[str, Any]
-    """The plan of the picture, or how many pictures were analysed, and timings."""
+    """The plan of the picture, how many pictures were analysed, or what was learnt; and timings."""

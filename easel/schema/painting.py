@@ -9,6 +9,7 @@ from PIL.Image import Image
 from easel.catalog import Model
 from easel.schema.generation import GenerationRequest
 from easel.schema.moodboards import Swatch
+from easel.schema.styles import Recipe
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,16 @@ class Reference:
 
     image: Image  # RGB
     strength: float
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A trained style, brought."""
+
+    id: str  # of the style
+    data: bytes  # its safetensors
+    trigger_word: str  # "" is none
+    strength: float  # not 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ class Materials:
 
     references: Sequence[Reference] = ()
     mood: Mood = UNMOVED
+    adapters: Sequence[Adapter] = ()
     start: Image | None = None  # the picture to start from, RGB
 
 
@@ -77,12 +89,42 @@ class Taste:
     avoids: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """A picture to learn a style from."""
+
+    image: Image  # RGB
+    caption: str  # what it shows; "" where nobody has said
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A style that was learnt."""
+
+    adapter: bytes  # safetensors
+    details: dict[str, Any]  # what was learnt: anything JSON can hold
+
+
+class Notebook(Protocol):
+    """Where a training writes down how far it has come."""
+
+    state: bytes | None  # of an earlier training that was broken off
+
+    def step(self, number: int) -> None:
+        """A step is done, the first is 1; what this raises ends the training."""
+        ...
+
+    def keep(self, state: bytes) -> None:
+        """Keep `state`, to go on from there."""
+        ...
+
+
 def ignored(prompt: str) -> None:
     """What listens to an expanded prompt where nobody does."""
 
 
 class Painter(Protocol):
-    """Something that paints what a request asks for, and reads moodboards."""
+    """Something that paints what a request asks for, reads moodboards, and learns styles."""
 
     engine: str  # "nano", "null"
     checkpoint: str  # names the weights, so that a picture can be painted again
@@ -102,4 +144,11 @@ class Painter(Protocol):
 
     def analyse(self, pictures: Iterable[Image]) -> Taste:
         """Read a moodboard's pictures, which come one after the other; what they raise ends the reading."""
+        ...
+
+    def train(self, lessons: Iterable[Lesson], recipe: Recipe, notebook: Notebook) -> Trained:
+        """Learn a style from pictures, which come one after the other; what they raise ends the training.
+
+        It may run in a thread beside one that paints.
+        """
         ...

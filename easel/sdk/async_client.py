@@ -12,10 +12,23 @@ import httpx
 from easel.errors import TooManyRequests, Unavailable, Unreachable
 from easel.schema.assets import Asset
 from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status
-from easel.schema.moodboards import Moodboard
+from easel.schema.moodboards import Moodboard, ShareLink
 from easel.schema.pages import Page
+from easel.schema.styles import Shared, Style
 from easel.sdk import calls
-from easel.sdk.calls import Board, Call, Changes, Reference, Source, Variant, Wishes
+from easel.sdk.calls import (
+    Board,
+    Call,
+    Changes,
+    Reference,
+    Search,
+    Source,
+    StyleWishes,
+    TrainedStyle,
+    Training,
+    Variant,
+    Wishes,
+)
 from easel.sdk.events import EventReader
 from easel.sdk.pictures import Picture
 from easel.sdk.server import find
@@ -32,6 +45,7 @@ class AsyncClient:
         self.jobs = AsyncJobs(self)
         self.assets = AsyncAssets(self)
         self.moodboards = AsyncMoodboards(self)
+        self.styles = AsyncStyles(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,15 +62,22 @@ class AsyncClient:
         prompt: str,
         *,
         references: Sequence[Reference] = (),
+        styles: Sequence[TrainedStyle] = (),
         moodboards: Sequence[Board] = (),
         image: Source | None = None,
         model: Variant = "medium",
         on_progress: Callable[[Progress], None] | None = None,
         **wishes: Unpack[Wishes],
     ) -> Picture:
-        """Paint `prompt` in the look of `references`, in the direction of a moodboard, over `image`."""
+        """Paint `prompt` in the look of `references` and `styles`, in a moodboard's direction, over `image`."""
         job = await self.submit(
-            prompt, references=references, moodboards=moodboards, image=image, model=model, **wishes
+            prompt,
+            references=references,
+            styles=styles,
+            moodboards=moodboards,
+            image=image,
+            model=model,
+            **wishes,
         )
         return await self.wait(job, on_progress)
 
@@ -65,6 +86,7 @@ class AsyncClient:
         prompt: str,
         *,
         references: Sequence[Reference] = (),
+        styles: Sequence[TrainedStyle] = (),
         moodboards: Sequence[Board] = (),
         image: Source | None = None,
         model: Variant = "medium",
@@ -74,15 +96,12 @@ class AsyncClient:
         """Ask for a picture without waiting for it. Files among the pictures are uploaded first."""
         prepared = [await self._style_reference(reference) for reference in references]
         start = await self.address(image) if image else None
-        return await self.send(calls.submit(prompt, prepared, moodboards, start, model, webhook_url, wishes))
+        call = calls.submit(prompt, prepared, styles, moodboards, start, model, webhook_url, wishes)
+        return await self.send(call)
 
     async def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
         """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""
-        async for news in self.jobs.follow(job.job_id):
-            if isinstance(news, Job):
-                job = news
-            elif on_progress:
-                on_progress(news)
+        job = await self.jobs.ended(job.job_id, on_progress)
         url = calls.picture_url(job)
         return Picture(job, url, await self.send(calls.download(url)))
 
@@ -127,6 +146,15 @@ class AsyncJobs:
     async def details(self, job_id: UUID) -> JobDetails:
         """Seed, expanded prompt, cost and timings: what easel tells beyond the contract."""
         return await self._client.send(calls.get_details(job_id))
+
+    async def ended(self, job_id: UUID, on_progress: Callable[[Progress], None] | None = None) -> Job:
+        """The job once it has ended, however it did."""
+        async for news in self.follow(job_id):
+            if isinstance(news, Job):
+                return news
+            if on_progress:
+                on_progress(news)
+        raise AssertionError("the stream of a job ends with the job")
 
     async def follow(self, job_id: UUID) -> AsyncIterator[Progress | Job]:
         """Each step of a job's painting as it happens, then the job that has ended.
@@ -214,3 +242,56 @@ class AsyncMoodboards:
     async def delete(self, moodboard_id: UUID) -> None:
         """Forget a moodboard; assets among its pictures stay."""
         await self._client.send(calls.delete_moodboard(moodboard_id))
+
+
+class AsyncStyles:
+    """Looks that were trained from pictures, or imported."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def train(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        *,
+        webhook_url: str | None = None,
+        **training: Unpack[Training],
+    ) -> Job:
+        """Begin a training; files among `pictures` are uploaded first. See `trained` for its end."""
+        urls = [await self._client.address(picture) for picture in pictures]
+        return await self._client.send(calls.train_style(name, urls, webhook_url, training))
+
+    async def trained(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Style:
+        """The style of `job` once it is trained; raises the `JobError` that says why there is none."""
+        return await self.get(calls.style_id(await self._client.jobs.ended(job.job_id, on_progress)))
+
+    async def get(self, style_id: str) -> Style:
+        """One style."""
+        return await self._client.send(calls.get_style(style_id))
+
+    async def list(
+        self, *, limit: int = 100, cursor: str | None = None, **search: Unpack[Search]
+    ) -> Page[Style]:
+        """Styles, newest first; `cursor` is the `next_cursor` of the page before."""
+        return await self._client.send(calls.list_styles(limit, cursor, search))
+
+    async def update(self, style_id: str, **changes: Unpack[StyleWishes]) -> Style:
+        """Change what is shown of a style, and whether it is public."""
+        return await self._client.send(calls.update_style(style_id, changes))
+
+    async def delete(self, style_id: str) -> None:
+        """Forget a style and its adapter."""
+        await self._client.send(calls.delete_style(style_id))
+
+    async def share_link(self, style_id: str) -> ShareLink:
+        """The link by which anybody can see a style."""
+        return await self._client.send(calls.link_style(style_id))
+
+    async def share(self, style_id: str, workspace_id: UUID | None = None) -> Shared:
+        """Share a style with another workspace of the server."""
+        return await self._client.send(calls.share_style(style_id, workspace_id, shares=True))
+
+    async def unshare(self, style_id: str, workspace_id: UUID | None = None) -> Shared:
+        """Share a style with a workspace no longer; without one, with none."""
+        return await self._client.send(calls.share_style(style_id, workspace_id, shares=False))

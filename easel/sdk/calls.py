@@ -13,8 +13,9 @@ from easel import errors
 from easel.schema.assets import Asset
 from easel.schema.generation import AspectRatio, Creativity
 from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Result, Status
-from easel.schema.moodboards import Moodboard
+from easel.schema.moodboards import Moodboard, ShareLink
 from easel.schema.pages import Page
+from easel.schema.styles import Filter, Kind, Shared, Style, TrainedModel
 from easel.sdk.events import Event
 
 Answer = TypeVar("Answer")
@@ -24,6 +25,7 @@ Variant = Literal["medium", "medium-turbo", "large"]
 Source = str | Path  # a picture: a file of yours, or an address (http, https or data)
 Reference = Source | tuple[Source, float]  # alone, or with its strength
 Board = UUID | tuple[UUID, float]  # a moodboard's id, alone or with its strength
+TrainedStyle = str | tuple[str, float]  # a style's id, alone or with its strength
 
 TIMEOUT = 30.0  # seconds for an answer; also for the next line of a stream, which the server keeps alive
 PAUSE = 2.0  # seconds between two questions after a job whose server does not stream
@@ -64,9 +66,39 @@ class Changes(TypedDict, total=False):
     avoids: Sequence[str] | None
 
 
+class Training(TypedDict, total=False):
+    """What may be asked of a training beside name and pictures; what is absent is the server's choice."""
+
+    model: TrainedModel
+    type: Kind
+    trigger_word: str
+    learning_rate: float
+    max_train_steps: int
+    batch_size: int
+
+
+class StyleWishes(TypedDict, total=False):
+    """What may become of a style."""
+
+    public: bool
+    title: str
+    urls: Sequence[str]
+    cover_url: str
+
+
+class Search(TypedDict, total=False):
+    """Which styles are listed: all that you see, unless this says otherwise."""
+
+    ids: Sequence[str]
+    user: str
+    model: TrainedModel
+    filter: Filter
+
+
 def submit(
     prompt: str,
     references: Sequence[dict[str, Any]],
+    styles: Sequence[TrainedStyle],
     moodboards: Sequence[Board],
     image_url: str | None,
     model: Variant,
@@ -76,8 +108,10 @@ def submit(
     body = {"prompt": prompt, **wishes}
     if references:
         body["image_style_references"] = references
+    if styles:
+        body["styles"] = [_by_id(style) for style in styles]
     if moodboards:
-        body["moodboards"] = [_board(board) for board in moodboards]
+        body["moodboards"] = [_by_id(board) for board in moodboards]
     if image_url:
         body["image_url"] = image_url
     headers = {"X-Webhook-URL": webhook_url} if webhook_url else {}
@@ -138,6 +172,39 @@ def delete_moodboard(moodboard_id: UUID) -> Call[None]:
     return Call("DELETE", f"/moodboards/{moodboard_id}", _nothing)
 
 
+def train_style(name: str, urls: Sequence[str], webhook_url: str | None, training: Training) -> Call[Job]:
+    headers = {"X-Webhook-URL": webhook_url} if webhook_url else {}
+    body = {"name": name, "urls": urls, **training}
+    return Call("POST", "/styles/train", _as(Job), {"json": body, "headers": headers})
+
+
+def get_style(style_id: str) -> Call[Style]:
+    return Call("GET", f"/styles/{style_id}", _as(Style))
+
+
+def list_styles(limit: int, cursor: str | None, search: Search) -> Call[Page[Style]]:
+    ids = {"ids": ",".join(search["ids"])} if "ids" in search else {}
+    return Call("GET", "/styles", _as(Page[Style]), _params(limit=limit, cursor=cursor, **{**search, **ids}))
+
+
+def update_style(style_id: str, changes: StyleWishes) -> Call[Style]:
+    return Call("PATCH", f"/styles/{style_id}", _as(Style), {"json": changes})
+
+
+def delete_style(style_id: str) -> Call[None]:
+    return Call("DELETE", f"/styles/{style_id}", _nothing)
+
+
+def link_style(style_id: str) -> Call[ShareLink]:
+    return Call("GET", f"/styles/{style_id}/share/link", _as(ShareLink))
+
+
+def share_style(style_id: str, workspace_id: UUID | None, *, shares: bool) -> Call[Shared]:
+    body = {"workspace_id": str(workspace_id)} if workspace_id else {}
+    method = "POST" if shares else "DELETE"
+    return Call(method, f"/styles/{style_id}/share/workspace", _as(Shared), {"json": body})
+
+
 def download(url: str) -> Call[bytes]:
     # Pictures are public, and may lie on another host: the token stays at home.
     return Call("GET", url, lambda answer: answer.content, {"auth": None})
@@ -158,10 +225,11 @@ def style_reference(url: str, strength: float | None) -> dict[str, Any]:
     return {"url": url} if strength is None else {"url": url, "strength": strength}
 
 
-def _board(board: Board) -> dict[str, Any]:
-    if isinstance(board, tuple):
-        return {"id": str(board[0]), "strength": board[1]}
-    return {"id": str(board)}
+def _by_id(one: Board | TrainedStyle) -> dict[str, Any]:
+    """One item of `moodboards` or `styles`."""
+    if isinstance(one, tuple):
+        return {"id": str(one[0]), "strength": one[1]}
+    return {"id": str(one)}
 
 
 def events(job_id: UUID, last_id: str) -> dict[str, Any]:
@@ -192,6 +260,13 @@ def check(response: httpx.Response) -> None:
 def picture_url(job: Job) -> str:
     """Where the picture of a job that has ended is, or raise why there is none."""
     return made(job).urls[0]
+
+
+def style_id(job: Job) -> str:
+    """The style that a training made, or raise why there is none."""
+    found = made(job).style_id
+    assert found, job
+    return found
 
 
 def made(job: Job) -> Result:

@@ -12,10 +12,23 @@ import httpx
 from easel.errors import TooManyRequests, Unavailable, Unreachable
 from easel.schema.assets import Asset
 from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status
-from easel.schema.moodboards import Moodboard
+from easel.schema.moodboards import Moodboard, ShareLink
 from easel.schema.pages import Page
+from easel.schema.styles import Shared, Style
 from easel.sdk import calls
-from easel.sdk.calls import Board, Call, Changes, Reference, Source, Variant, Wishes
+from easel.sdk.calls import (
+    Board,
+    Call,
+    Changes,
+    Reference,
+    Search,
+    Source,
+    StyleWishes,
+    TrainedStyle,
+    Training,
+    Variant,
+    Wishes,
+)
 from easel.sdk.events import EventReader
 from easel.sdk.pictures import Picture
 from easel.sdk.server import find
@@ -35,6 +48,7 @@ class Client:
         self.jobs = Jobs(self)
         self.assets = Assets(self)
         self.moodboards = Moodboards(self)
+        self.styles = Styles(self)
 
     def __enter__(self) -> Self:
         return self
@@ -51,16 +65,23 @@ class Client:
         prompt: str,
         *,
         references: Sequence[Reference] = (),
+        styles: Sequence[TrainedStyle] = (),
         moodboards: Sequence[Board] = (),
         image: Source | None = None,
         model: Variant = "medium",
         on_progress: Callable[[Progress], None] | None = None,
         **wishes: Unpack[Wishes],
     ) -> Picture:
-        """Paint `prompt` in the look of `references`, in the direction of a moodboard, over `image`."""
+        """Paint `prompt` in the look of `references` and `styles`, in a moodboard's direction, over `image`."""
         return self.wait(
             self.submit(
-                prompt, references=references, moodboards=moodboards, image=image, model=model, **wishes
+                prompt,
+                references=references,
+                styles=styles,
+                moodboards=moodboards,
+                image=image,
+                model=model,
+                **wishes,
             ),
             on_progress,
         )
@@ -70,6 +91,7 @@ class Client:
         prompt: str,
         *,
         references: Sequence[Reference] = (),
+        styles: Sequence[TrainedStyle] = (),
         moodboards: Sequence[Board] = (),
         image: Source | None = None,
         model: Variant = "medium",
@@ -79,15 +101,13 @@ class Client:
         """Ask for a picture without waiting for it. Files among the pictures are uploaded first."""
         prepared = [self._style_reference(reference) for reference in references]
         start = self.address(image) if image else None
-        return self.send(calls.submit(prompt, prepared, moodboards, start, model, webhook_url, wishes))
+        return self.send(
+            calls.submit(prompt, prepared, styles, moodboards, start, model, webhook_url, wishes)
+        )
 
     def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
         """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""
-        for news in self.jobs.follow(job.job_id):
-            if isinstance(news, Job):
-                job = news
-            elif on_progress:
-                on_progress(news)
+        job = self.jobs.ended(job.job_id, on_progress)
         url = calls.picture_url(job)
         return Picture(job, url, self.send(calls.download(url)))
 
@@ -130,6 +150,15 @@ class Jobs:
     def details(self, job_id: UUID) -> JobDetails:
         """Seed, expanded prompt, cost and timings: what easel tells beyond the contract."""
         return self._client.send(calls.get_details(job_id))
+
+    def ended(self, job_id: UUID, on_progress: Callable[[Progress], None] | None = None) -> Job:
+        """The job once it has ended, however it did."""
+        for news in self.follow(job_id):
+            if isinstance(news, Job):
+                return news
+            if on_progress:
+                on_progress(news)
+        raise AssertionError("the stream of a job ends with the job")
 
     def follow(self, job_id: UUID) -> Iterator[Progress | Job]:
         """Each step of a job's painting as it happens, then the job that has ended.
@@ -218,3 +247,54 @@ class Moodboards:
     def delete(self, moodboard_id: UUID) -> None:
         """Forget a moodboard; assets among its pictures stay."""
         self._client.send(calls.delete_moodboard(moodboard_id))
+
+
+class Styles:
+    """Looks that were trained from pictures, or imported."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def train(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        *,
+        webhook_url: str | None = None,
+        **training: Unpack[Training],
+    ) -> Job:
+        """Begin a training; files among `pictures` are uploaded first. See `trained` for its end."""
+        urls = [self._client.address(picture) for picture in pictures]
+        return self._client.send(calls.train_style(name, urls, webhook_url, training))
+
+    def trained(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Style:
+        """The style of `job` once it is trained; raises the `JobError` that says why there is none."""
+        return self.get(calls.style_id(self._client.jobs.ended(job.job_id, on_progress)))
+
+    def get(self, style_id: str) -> Style:
+        """One style."""
+        return self._client.send(calls.get_style(style_id))
+
+    def list(self, *, limit: int = 100, cursor: str | None = None, **search: Unpack[Search]) -> Page[Style]:
+        """Styles, newest first; `cursor` is the `next_cursor` of the page before."""
+        return self._client.send(calls.list_styles(limit, cursor, search))
+
+    def update(self, style_id: str, **changes: Unpack[StyleWishes]) -> Style:
+        """Change what is shown of a style, and whether it is public."""
+        return self._client.send(calls.update_style(style_id, changes))
+
+    def delete(self, style_id: str) -> None:
+        """Forget a style and its adapter."""
+        self._client.send(calls.delete_style(style_id))
+
+    def share_link(self, style_id: str) -> ShareLink:
+        """The link by which anybody can see a style."""
+        return self._client.send(calls.link_style(style_id))
+
+    def share(self, style_id: str, workspace_id: UUID | None = None) -> Shared:
+        """Share a style with another workspace of the server."""
+        return self._client.send(calls.share_style(style_id, workspace_id, shares=True))
+
+    def unshare(self, style_id: str, workspace_id: UUID | None = None) -> Shared:
+        """Share a style with a workspace no longer; without one, with none."""
+        return self._client.send(calls.share_style(style_id, workspace_id, shares=False))

@@ -1,5 +1,6 @@
 """Assets: rows of uploaded pictures; their bytes are in the blobs under `key`."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -53,6 +54,17 @@ async def get(database: Database, workspace_id: UUID, asset_id: UUID, base_url: 
     if row is None:
         raise NotFound(f"There is no asset {str(asset_id)!r}: see GET /assets")
     return _asset(row, base_url)
+
+
+async def descriptions(database: Database, workspace_id: UUID, keys: Sequence[str]) -> dict[str, str]:
+    """What is said of the assets among the files with these keys."""
+    query = select(tables.Asset.key, tables.Asset.description).where(
+        tables.Asset.workspace_id == workspace_id,
+        tables.Asset.key.in_(keys),
+        tables.Asset.description.is_not(None),
+    )
+    async with database.read() as connection:
+        return {row.key: row.description for row in await connection.execute(query)}
 
 
 async def page(

@@ -35,10 +35,10 @@ async def promote(connection: AsyncConnection, workspace_id: UUID, limits: Limit
         update(Job)
         .where(Job.id == oldest.scalar_subquery())
         .values(status="queued", turn=next_turn(workspace_id))
-        .returning(Job.id, Job.turn)
+        .returning(Job.id, Job.kind, Job.turn)
     )
     while (promoted := (await connection.execute(statement)).one_or_none()) is not None:
-        await queue.add(connection, queue.GENERATE, promoted.id, promoted.turn)
+        await queue.add(connection, queue.entrypoint_of(promoted.kind), promoted.id, promoted.turn)
 
 
 async def check_size(connection: AsyncConnection, workspace_id: UUID, limits: Limits) -> None:

@@ -11,7 +11,7 @@ from easel.errors import NotFound
 
 
 class Blobs:
-    """One place where bytes are kept; a key is written once."""
+    """One place where bytes are kept."""
 
     def __init__(self, url: str) -> None:
         self._store = from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
@@ -20,6 +20,10 @@ class Blobs:
         """Keep `data` under `key`, unless it is there already; whole or not at all."""
         with suppress(AlreadyExistsError):
             await obstore.put_async(self._store, key, data, mode="create")
+
+    async def replace(self, key: str, data: bytes) -> None:
+        """Keep `data` under `key` in place of what is there; whole or not at all."""
+        await obstore.put_async(self._store, key, data)
 
     async def get(self, key: str) -> bytes:
         """The bytes under `key`, or NotFound."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Update, Uuid, bindparam, func, insert, select, text, update
+from sqlalchemy import Select, Update, Uuid, bindparam, cast, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,16 +20,20 @@ from easel.pricing import price, usd
 from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import TERMINAL, Failure, Job, JobDetails, Progress, Result, Status
 from easel.schema.pages import Page
+from easel.schema.styles import TrainingRequest
 from easel.schema.times import written
 from easel.settings import Limits
-from easel.store import backlog, events, ledger, queue, tables, workspaces
+from easel.store import backlog, events, ledger, queue, styles, tables, workspaces
 from easel.store.bell import CHANNEL
+from easel.store.blobs import Blobs
 from easel.store.database import Database
 from easel.store.queue import Entry
+from easel.store.styles import NewStyle
 
 UNLIMITED = Limits()
 
 MOODBOARD = tables.Job.request["moodboard_id"].astext.label("moodboard_id")  # of an analysis
+STYLE = tables.Job.request["style_id"].astext.label("style_id")  # of a training
 TOLD = (  # the columns that a Job is made of
     tables.Job.id,
     tables.Job.status,
@@ -39,6 +43,7 @@ TOLD = (  # the columns that a Job is made of
     tables.Job.error_code,
     tables.Job.error_message,
     MOODBOARD,
+    STYLE,
 )
 CLOSED = (*TOLD, tables.Job.workspace_id, tables.Job.cost, tables.Job.base_url, tables.Job.webhook_url)
 
@@ -88,6 +93,15 @@ class Analysis(Claim):
     """A moodboard to be read."""
 
     moodboard_id: UUID
+
+
+@dataclass(frozen=True)
+class Training(Claim):
+    """A style to be trained."""
+
+    style_id: UUID
+    request: TrainingRequest
+    files: list[str]  # keys of those pictures that came inside the request
 
 
 async def submit(
@@ -158,6 +172,33 @@ async def submit_analysis(
     return job
 
 
+async def submit_training(
+    database: Database,
+    workspace_id: UUID,
+    request: TrainingRequest,
+    files: Sequence[str],
+    *,
+    base_url: str,
+    token_id: UUID | None = None,
+    webhook_url: str | None = None,
+    limits: Limits = UNLIMITED,
+) -> Job:
+    """Ask for a style; `files` are the keys of those pictures that were just kept for it alone."""
+    asked = {"style_id": str(new_id()), "training": request.model_dump(), "files": list(files)}
+    async with database.begin() as connection:
+        job = await _add(
+            connection,
+            workspace_id,
+            {"kind": "training", "request": asked, "cost": 0},
+            base_url=base_url,
+            token_id=token_id,
+            webhook_url=webhook_url,
+            limits=limits,
+        )
+    assert job
+    return job
+
+
 async def _add(
     connection: AsyncConnection,
     workspace_id: UUID,
@@ -190,7 +231,7 @@ async def _add(
     if limits.prepaid and row["cost"]:
         await ledger.check_cover(connection, workspace_id)
     if told.status == "queued":
-        await queue.add(connection, queue.GENERATE, told.id, told.turn)
+        await queue.add(connection, queue.entrypoint_of(work.get("kind", "")), told.id, told.turn)
         return _job(told, base_url)
     await backlog.promote(connection, workspace_id, limits)
     await backlog.check_size(connection, workspace_id, limits)
@@ -288,7 +329,7 @@ async def unfinished(database: Database) -> dict[str, int]:
         return {status: count for status, count in await connection.execute(query)}
 
 
-async def claim(database: Database, job_id: UUID) -> Generation | Analysis | None:
+async def claim(database: Database, job_id: UUID) -> Generation | Analysis | Training | None:
     """Begin a queued job, or begin again: whoever held it before can no longer finish it."""
     statement = (
         update(tables.Job)
@@ -308,6 +349,7 @@ async def claim(database: Database, job_id: UUID) -> Generation | Analysis | Non
             tables.Job.lease,
             tables.Job.claims,
             MOODBOARD,
+            STYLE,
         )
     )
     async with database.begin() as connection:
@@ -317,6 +359,9 @@ async def claim(database: Database, job_id: UUID) -> Generation | Analysis | Non
     held = (row.id, row.workspace_id, row.lease, row.claims)
     if row.moodboard_id:
         return Analysis(*held, UUID(row.moodboard_id))
+    if row.style_id:
+        asked = TrainingRequest.model_validate(row.request["training"])
+        return Training(*held, UUID(row.style_id), asked, row.request["files"])
     return Generation(*held, row.variant, GenerationRequest.model_validate(row.request), row.seed)
 
 
@@ -326,6 +371,12 @@ async def report(database: Database, claim: Claim, progress: Progress) -> None:
     async with database.read() as connection:
         if (await connection.execute(REPORT, step)).first() is None:
             raise Cancelled
+
+
+async def get_on(database: Database, claim: Claim) -> None:
+    """Count the job's beginnings anew: what it has done is kept, so that its worker's end costs little."""
+    async with database.begin() as connection:
+        await connection.execute(update(tables.Job).where(*_held(claim)).values(claims=1))
 
 
 async def complete(
@@ -338,6 +389,7 @@ async def complete(
     engine: str,
     checkpoint: str,
     details: dict[str, Any],
+    style: NewStyle | None = None,
     limits: Limits = UNLIMITED,
 ) -> bool:
     """End a job with what it made, and charge it; False when it is no longer ours."""
@@ -346,6 +398,7 @@ async def complete(
         claim,
         entry,
         limits,
+        style,
         status="completed",
         file_key=file_key,
         expanded_prompt=expanded_prompt,
@@ -361,11 +414,13 @@ async def fail(
     """End a job with the reason why it made nothing; False when it is no longer ours."""
     message = message.replace("\x00", "")
     return await _finish(
-        database, claim, entry, limits, status="failed", error_code=code, error_message=message
+        database, claim, entry, limits, None, status="failed", error_code=code, error_message=message
     )
 
 
-async def _finish(database: Database, claim: Claim, entry: Entry, limits: Limits, **values: Any) -> bool:
+async def _finish(
+    database: Database, claim: Claim, entry: Entry, limits: Limits, style: NewStyle | None, **values: Any
+) -> bool:
     async with database.begin() as connection:
         await workspaces.hold(connection, claim.workspace_id)
         row = await _end(connection, update(tables.Job).where(*_held(claim)), values)
@@ -373,11 +428,35 @@ async def _finish(database: Database, claim: Claim, entry: Entry, limits: Limits
             return False
         if values.get("error_code") == UnsafePicture.code:
             await events.forget(connection, row.id)
+        if style:
+            await styles.insert_into(connection, claim.workspace_id, style)
         if row.status == "completed" and row.cost:
             await ledger.charge(connection, row.workspace_id, row.id, row.cost)
         await queue.remove(connection, entry)
         await backlog.promote(connection, claim.workspace_id, limits)
         return True
+
+
+async def sweep(database: Database, blobs: Blobs, job_id: UUID) -> None:
+    """Delete what a training needs no more once it has ended, and all of it if it made no style."""
+    query = select(
+        tables.Job.status,
+        tables.Job.request["files"].label("files"),
+        STYLE,
+        tables.Style.files.label("kept"),
+    ).join(tables.Style, tables.Style.id == cast(STYLE, Uuid), isouter=True)
+    async with database.read() as connection:
+        row = (await connection.execute(query.where(tables.Job.id == job_id))).one_or_none()
+    if row is None or row.style_id is None or row.status not in TERMINAL:
+        return
+    adapter = [] if row.status == "completed" else [styles.adapter_key(UUID(row.style_id))]
+    for key in (training_key(job_id), *adapter, *(key for key in row.files if key not in (row.kept or []))):
+        await blobs.delete(key)
+
+
+def training_key(job_id: UUID) -> str:
+    """Where a training keeps what it has done so far."""
+    return f"training-{job_id}"
 
 
 async def discard(database: Database, entry: Entry) -> None:
@@ -465,4 +544,6 @@ def _job(row: Any, base_url: str) -> Job:
 def _result(row: Any, base_url: str) -> Result:
     if row.moodboard_id:
         return Result(moodboard_id=row.moodboard_id)
+    if row.style_id:
+        return Result(style_id=row.style_id)
     return Result(urls=[f"{base_url}/files/{row.file_key}"])

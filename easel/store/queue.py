@@ -20,6 +20,7 @@ from easel.store.bell import CHANNEL, ring
 from easel.store.database import Database, driver_connection
 
 GENERATE = "generate"
+TRAIN = "train"
 DELIVER = "deliver"
 LEASE = timedelta(seconds=3)
 FIRST_TURN = text(
@@ -38,6 +39,11 @@ class Entry:
 
     id: int
     row: UUID
+
+
+def entrypoint_of(kind: str) -> str:
+    """Where jobs of a kind wait: trainings take minutes, and have a line of their own."""
+    return TRAIN if kind == "training" else GENERATE
 
 
 async def add(connection: AsyncConnection, entrypoint: str, row: UUID, turn: int = 0) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Index,
     Numeric,
     Text,
+    Uuid,
     func,
     text,
 )
@@ -28,6 +29,7 @@ class Base(DeclarativeBase):
         Decimal: Numeric(12, 6),
         dict[str, Any]: JSONB,
         list[str]: ARRAY(Text),
+        list[UUID]: ARRAY(Uuid),
     }
 
 
@@ -96,7 +98,7 @@ class Asset(Base):
 
 
 class Job(Base):
-    """Work that was asked for: a picture, or the analysis of a moodboard."""
+    """Work that was asked for: a picture, the analysis of a moodboard, or the training of a style."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -108,7 +110,7 @@ class Job(Base):
             "(completed_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))",
             name="jobs_completed_at",
         ),
-        CheckConstraint("kind IN ('generation', 'analysis')", name="jobs_kind"),
+        CheckConstraint("kind IN ('generation', 'analysis', 'training')", name="jobs_kind"),
         CheckConstraint(
             "CASE WHEN kind = 'generation' THEN num_nulls(variant, seed)"
             " ELSE num_nonnulls(variant, seed) END = 0",
@@ -181,6 +183,30 @@ class Moodboard(Base):
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"))  # its latest analysis
     found: Mapped[dict[str, Any] | None]  # by an analysis of these pictures
     edits: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # words of the user's, by field
+    share_key: Mapped[str | None] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = _now()
+
+
+class Style(Base):
+    """A LoRA adapter, trained or imported."""
+
+    __tablename__ = "styles"
+    __table_args__ = (
+        CheckConstraint("model IN ('k2', 'k2-large')", name="styles_model"),
+        Index("styles_newest", "created_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[UUID] = _workspace()
+    title: Mapped[str]
+    model: Mapped[str]  # whose weights it changes
+    trigger_word: Mapped[str]
+    key: Mapped[str]  # of its safetensors among the blobs
+    urls: Mapped[list[str]]  # of pictures that show it
+    files: Mapped[list[str]]  # keys of those among them that go with the style
+    cover_url: Mapped[str | None]
+    public: Mapped[bool] = mapped_column(server_default=text("false"))
+    shared_with: Mapped[list[UUID]] = mapped_column(server_default="{}")  # other workspaces
     share_key: Mapped[str | None] = mapped_column(unique=True)
     created_at: Mapped[datetime] = _now()
 

@@ -8,14 +8,26 @@ from PIL import Image
 
 from easel.catalog import Model
 from easel.engine.engine import Engine
-from easel.model import krea2
+from easel.model import krea2, weights
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Materials, Painting, Step, Taste, ignored
+from easel.schema.painting import (
+    Lesson,
+    Materials,
+    Notebook,
+    Painting,
+    Step,
+    Taste,
+    Trained,
+    ignored,
+)
+from easel.schema.styles import Recipe
+from easel.style.adapters import Wardrobe
 from easel.style.compose import compose
 from easel.style.scene import Library
 from easel.style.taste import taste
+from easel.style.training import train
 
-SHIPPED = Path(__file__).parents[1] / "checkpoints" / "nano"
+SHIPPED = weights.SHIPPED
 
 
 class NanoPainter:
@@ -25,7 +37,7 @@ class NanoPainter:
 
     def __init__(self, model: krea2.Krea2):
         self.checkpoint = model.name
-        self._krea, self._engine = model, Engine(model)
+        self._krea, self._wardrobe = model, Wardrobe(model)
         self._library = Library(model.drawings)
 
     @classmethod
@@ -44,11 +56,12 @@ class NanoPainter:
     ) -> Painting:
         """Compose and paint; `on_prompt` and `on_step` may raise to stop."""
         begun = time.perf_counter()
-        composition = compose(request, materials, model, seed, self._krea, self._library)
+        composition = compose(request, materials, model, seed, self._krea, self._library, self._wardrobe)
+        engine = Engine(self._wardrobe.networks(model.weights, composition.worn))
         composed = time.perf_counter() - begun
         on_prompt(composition.conditioning.prompt)
-        image = self._engine.paint(composition.conditioning, on_step)
-        timings = {"compose_seconds": composed} | {f"{k}_seconds": v for k, v in self._engine.seconds.items()}
+        image = engine.paint(composition.conditioning, on_step)
+        timings = {"compose_seconds": composed} | {f"{k}_seconds": v for k, v in engine.seconds.items()}
         details = {
             "plan": composition.plan.summary(),
             "looks": [
@@ -64,3 +77,7 @@ class NanoPainter:
     def analyse(self, pictures: Iterable[Image.Image]) -> Taste:
         """Read a moodboard, as far as the reader of looks can tell."""
         return taste(pictures, self._krea.reader)
+
+    def train(self, lessons: Iterable[Lesson], recipe: Recipe, notebook: Notebook) -> Trained:
+        """Learn a style; the networks that paint stay as they are."""
+        return train(self._krea, lessons, recipe, notebook)

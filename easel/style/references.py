@@ -16,14 +16,16 @@ AREA = 1024 * 1024
 FULL = 1.25  # the most that strengths above 0 may come to: 1 is what the networks learnt
 
 
-def shown(references: Sequence[Reference]) -> list[Shown]:
-    """References as the networks see them, without those of strength 0."""
-    total = sum(max(0, reference.strength) for reference in references)
-    return [
-        seen(reference_sheet(reference.image), s * felt(total) / total if s > 0 else s)
-        for reference in references
-        if (s := reference.strength) != 0
-    ]
+def shown(references: Sequence[Reference], strengths: Sequence[float]) -> list[Shown]:
+    """References as the networks see them, each at what its strength comes to, without those of 0."""
+    pairs = zip(references, strengths, strict=True)
+    return [seen(reference_sheet(reference.image), s) for reference, s in pairs if s != 0]
+
+
+def together(strengths: Sequence[float]) -> list[float]:
+    """What the strengths of references and styles come to beside each other; below 0 they stay."""
+    total = sum(max(0, s) for s in strengths)
+    return [s * felt(total) / total if s > 0 else s for s in strengths]
 
 
 def felt(total: float) -> float:

@@ -14,7 +14,15 @@ from easel.store import tokens, workspaces
 from easel.store.database import Database
 from wire.reading import document
 
-PUBLIC = {"/openapi.json", "/healthz", "/readyz", "/metrics", "/files/{key}", "/shared/moodboards/{key}"}
+PUBLIC = {
+    "/openapi.json",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/files/{key}",
+    "/shared/moodboards/{key}",
+    "/shared/styles/{key}",
+}
 
 
 def test_every_route_but_the_public_ones_wants_a_token_before_it_looks_at_anything(api: Api) -> None:
@@ -24,7 +32,7 @@ def test_every_route_but_the_public_ones_wants_a_token_before_it_looks_at_anythi
         for method in methods
         if path not in PUBLIC
     ]
-    assert len(operations) == 22
+    assert len(operations) == 30
     for method, path in operations:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {uuid4()}:wrong"}):
             answer = httpx.request(method, api.url + path.replace("{id}", "x"), headers=headers)

@@ -41,6 +41,8 @@ def test_a_wrong_method_is_told_the_right_ones(api: Api) -> None:
         "/jobs/{}/events",
         "/assets/{}",
         "/moodboards/{}",
+        "/styles/{}",
+        "/styles/{}/share/link",
         "/webhooks/deliveries/{}",
     ],
 )

@@ -71,13 +71,9 @@ NOT_VALID: list[tuple[Any, list[Any], tuple[str, ...]]] = [
 ]
 
 NOT_USABLE: list[tuple[dict[str, Any], list[Any], tuple[str, ...]]] = [
-    *(
-        ({field: value}, [field], (field, "not served", "leave it out"))
-        for field, value in {
-            "styles": [{"id": "a", "strength": 1}],
-            "presetStyles": [{"id": "a", "strength": 1}],
-        }.items()
-    ),
+    ({"styles": [{"id": "tok_1"}]}, ["styles", 0, "id"], ("no style 'tok_1'", "GET /styles")),
+    ({"presetStyles": [{"id": NOBODY}]}, ["styles", 0, "id"], ("no style", NOBODY)),
+    ({"styles": [{"id": NOBODY, "strength": 3}]}, ["styles", 0, "strength"], ("less than or equal to 2",)),
     ({"moodboards": [{"id": "a"}]}, ["moodboards", 0, "id"], ("UUID", "'a'")),
     ({"moodboards": [{"id": NOBODY}]}, ["moodboards", 0, "id"], ("no moodboard", NOBODY, "GET /moodboards")),
     ({"moodboards": [{}]}, ["moodboards", 0, "id"], ("id is missing",)),
@@ -115,7 +111,7 @@ def test_a_body_that_is_no_json_object_is_400(api: Api, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(("fields", "path", "words"), NOT_USABLE, ids=lambda value: str(value)[:40])
-def test_what_is_not_served_and_wrong_items_are_422(
+def test_wrong_items_are_422(
     api: Api, fields: dict[str, Any], path: list[Any], words: tuple[str, ...]
 ) -> None:
     assert_told(api.client.post(MEDIUM, json=A_FOX | fields), 422, path, *words)

@@ -44,6 +44,7 @@ def test_the_document_tells_defaults_and_bounds(api: Api) -> None:
         "resolution": "1K",
         "creativity": "medium",
         "image_style_references": [],
+        "styles": [],
         "moodboards": [],
         "intensity": 0,
         "complexity": 0,
