@@ -69,7 +69,7 @@ class AsyncClient:
         on_progress: Callable[[Progress], None] | None = None,
         **wishes: Unpack[Wishes],
     ) -> Picture:
-        """Paint `prompt` in the look of `references` and `styles`, in a moodboard's direction, over `image`."""
+        """Paint `prompt` in the look of `references` and `styles`, in a board's direction, over `image`."""
         job = await self.submit(
             prompt,
             references=references,

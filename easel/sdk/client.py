@@ -72,7 +72,7 @@ class Client:
         on_progress: Callable[[Progress], None] | None = None,
         **wishes: Unpack[Wishes],
     ) -> Picture:
-        """Paint `prompt` in the look of `references` and `styles`, in a moodboard's direction, over `image`."""
+        """Paint `prompt` in the look of `references` and `styles`, in a board's direction, over `image`."""
         return self.wait(
             self.submit(
                 prompt,
