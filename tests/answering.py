@@ -4,6 +4,7 @@ import asyncio
 import io
 import socket
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -121,7 +122,7 @@ class Api:
         async def delivered(database: Database) -> None:
             for entry in await queue.take(database, queue.DELIVER, uuid4(), 1000):
                 if (await webhooks.message(database, entry.row)).url.startswith("http://127.0.0.1"):
-                    await deliver(entry, database, LOOPBACK)
+                    await deliver(entry, database, LOOPBACK, Counter())
 
         self.store(delivered)
 

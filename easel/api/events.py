@@ -11,7 +11,9 @@ from easel.api.given import BaseURL, House, RowId, TheCaller, TheHouse
 from easel.schema.jobs import Progress
 from easel.store import events, jobs
 
-LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, le=2**63 - 1)]
+LastEventId = Annotated[
+    int, Header(alias="Last-Event-ID", ge=0, le=2**63 - 1, description="Go on after this event.")
+]
 
 
 async def follow(

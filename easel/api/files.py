@@ -6,7 +6,7 @@ from typing import NamedTuple
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
-from easel.api.given import TheHouse
+from easel.api.given import Key, TheHouse
 from easel.errors import NotFound
 from easel.ids import FILE_KEY
 from easel.pictures import SUFFIXES
@@ -29,7 +29,7 @@ class Part(NamedTuple):
     end: int
 
 
-async def download(key: str, request: Request, house: TheHouse) -> Response:
+async def download(key: Key, request: Request, house: TheHouse) -> Response:
     """A picture, or a part of it."""
     if not FILE_KEY.fullmatch(key):
         raise NotFound(f"There is no file {key[:80]!r}")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Header, Path, Request, Response
 
 from easel import outbound
 from easel.api.rates import Rates
@@ -51,7 +51,7 @@ async def base_url(request: Request, house: TheHouse) -> str:
     return (house.settings.public_url or str(request.base_url)).rstrip("/")
 
 
-async def row_id(id: str) -> UUID:
+async def row_id(id: Annotated[str, Path(description="Its id, a UUID.")]) -> UUID:
     """The id in the path; what is no UUID is the id of nothing."""
     try:
         return UUID(id)
@@ -72,6 +72,7 @@ async def webhook_url(house: TheHouse, url: Told = None) -> str | None:
     return url
 
 
+Key = Annotated[str, Path(description="What the address was made with; nobody can guess it.")]
 TheCaller = Annotated[tokens.Caller, Depends(caller)]
 BaseURL = Annotated[str, Depends(base_url)]
 WebhookURL = Annotated[str | None, Depends(webhook_url)]

@@ -22,7 +22,7 @@ async def index(
     limit: Limit = 100,
     cursor: Cursor = None,
     types: Types = None,
-    status: Status | None = None,
+    status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
 ) -> Page[Job]:
     """List jobs, newest first."""
     return await jobs.page(

@@ -8,7 +8,7 @@ from fastapi import Request
 from easel.api.assets import Deleted
 from easel.api.bodies import parsed, read_json
 from easel.api.collected import Given, forget, kept
-from easel.api.given import BaseURL, House, RowId, TheCaller, TheHouse, WebhookURL
+from easel.api.given import BaseURL, House, Key, RowId, TheCaller, TheHouse, WebhookURL
 from easel.api.pages import Cursor, Limit
 from easel.api.refusals import refused
 from easel.errors import BadRequest
@@ -104,7 +104,7 @@ async def share(moodboard_id: RowId, caller: TheCaller, house: TheHouse, base: B
     return ShareLink(share_link=f"{base}/shared/moodboards/{key}", is_new=is_new)
 
 
-async def shared(key: str, house: TheHouse, base: BaseURL) -> SharedMoodboard:
+async def shared(key: Key, house: TheHouse, base: BaseURL) -> SharedMoodboard:
     """A moodboard that was shared by link."""
     return await moodboards.shared(house.database, key, base)
 

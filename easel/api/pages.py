@@ -23,7 +23,7 @@ def words(text: str) -> list[str]:
     return [word for word in text.split(",") if "\x00" not in word]
 
 
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many entries at most.")]
 Cursor = Annotated[
     datetime | None, BeforeValidator(_time), Query(description="Return entries created before this time.")
 ]

@@ -8,7 +8,7 @@ from fastapi import Query, Request, Response
 from easel.api.assets import Deleted
 from easel.api.bodies import parsed, read_json
 from easel.api.collected import forget, kept
-from easel.api.given import BaseURL, RowId, TheCaller, TheHouse, WebhookURL
+from easel.api.given import BaseURL, Key, RowId, TheCaller, TheHouse, WebhookURL
 from easel.api.pages import Cursor, Limit, words
 from easel.errors import BadRequest
 from easel.schema.jobs import Job
@@ -109,7 +109,7 @@ async def share(
     return ShareLink(share_link=f"{base}/shared/styles/{key}", is_new=is_new)
 
 
-async def shared(key: str, house: TheHouse) -> Style:
+async def shared(key: Key, house: TheHouse) -> Style:
     """A style that was shared by link."""
     return await styles.shared(house.database, key)
 

@@ -1,6 +1,9 @@
 """Deliveries of webhooks: listed, read, sent again."""
 
+from typing import Annotated
 from uuid import UUID
+
+from fastapi import Query
 
 from easel.api.given import RowId, TheCaller, TheHouse
 from easel.api.pages import Cursor, Limit
@@ -8,14 +11,17 @@ from easel.schema.pages import Page
 from easel.schema.webhooks import Delivery, State
 from easel.store import webhooks
 
+OfJob = Annotated[UUID | None, Query(description="Only what tells of this job.")]
+InState = Annotated[State | None, Query(description="Only deliveries in this state.")]
+
 
 async def index(
     caller: TheCaller,
     house: TheHouse,
     limit: Limit = 100,
     cursor: Cursor = None,
-    job_id: UUID | None = None,
-    state: State | None = None,
+    job_id: OfJob = None,
+    state: InState = None,
 ) -> Page[Delivery]:
     """List deliveries of webhooks, newest first."""
     return await webhooks.page(

@@ -7,7 +7,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from easel.catalog import SIZES
-from easel.schema.numbers import Whole
+from easel.schema.numbers import Whole, whole
 from easel.schema.styles import StyleUse
 from easel.schema.texts import Text
 
@@ -40,10 +40,10 @@ def _strength(value: Any) -> Any:
 
 
 def _neutral(value: Any) -> Any:
-    return 0 if value is None else value
+    return 0 if value is None else whole(value)
 
 
-Instrument = Annotated[Whole, Field(ge=-100, le=100), BeforeValidator(_neutral)]
+Instrument = Annotated[int, Strict(), Field(ge=-100, le=100), BeforeValidator(_neutral)]
 
 
 class StyleReference(BaseModel):

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Strict
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
+    """9.0 as 9; anything else as it is."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+Whole = Annotated[int, Strict(), BeforeValidator(whole)]

@@ -32,6 +32,13 @@ def test_the_document_is_public_and_its_request_schemas_stand_inline(api: Api) -
         body = operation["requestBody"]["content"]["application/json"]["schema"]
         assert all(field["description"] for field in body["properties"].values())
     assert all(operation["summary"] for methods in told["paths"].values() for operation in methods.values())
+    parameters = [
+        parameter
+        for methods in told["paths"].values()
+        for operation in methods.values()
+        for parameter in operation.get("parameters", [])
+    ]
+    assert [parameter["name"] for parameter in parameters if not parameter.get("description")] == []
     assert told["components"]["securitySchemes"]["bearerAuth"] == {"type": "http", "scheme": "bearer"}
 
 
