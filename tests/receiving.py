@@ -37,6 +37,8 @@ def receiving(*statuses: int) -> Iterator[Receiver]:
     with Receiver(*statuses) as receiver:
         thread = Thread(target=receiver.serve_forever)
         thread.start()
-        yield receiver
-        receiver.shutdown()
-        thread.join()
+        try:
+            yield receiver
+        finally:
+            receiver.shutdown()
+            thread.join()

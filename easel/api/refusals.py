@@ -63,7 +63,7 @@ def _text(error: Any) -> str:
             return f"{name} is no field of this request (got {value}): leave it out"
         case "json_invalid":
             return f"The body cannot be read as JSON ({error['ctx']['error']}): send a JSON object"
-    return f"{name}: {error['msg']} (got {value})"
+    return f"{name}: {error['msg'].removeprefix('Value error, ')} (got {value})"
 
 
 def rate_limit(maximum: int, remaining: int, reset: int) -> dict[str, str]:
