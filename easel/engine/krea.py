@@ -1,0 +1,134 @@
+"""Krea's open weights resident on a device: conditioning in, pictures out."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import psutil
+import torch
+import torch.nn.functional as F
+from diffusers import Krea2Transformer2DModel
+from PIL import Image
+from torch import Tensor
+
+from easel.catalog import Weights
+from easel.engine.sampler import sample
+from easel.model import flow, latents, pixels
+from easel.model.open_weights import WORKING_BYTES, Part
+from easel.model.prompts import PromptEncoder
+from easel.model.transformer import fuse_text, grid
+from easel.schema.painting import Step
+
+PATCH = 2  # latents a side of one token
+TOKEN = 8 * PATCH  # pixels a side of one token
+PREVIEW = 32  # latents of a preview's longer side, so 256 pixels
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """All that decides a picture, in the model's terms."""
+
+    prompt: str
+    negative: str  # heard where there is guidance
+    width: int
+    height: int
+    seed: int
+    weights: Weights
+    steps: int
+    guidance: float  # v = cond + guidance * (cond - uncond)
+
+
+class Transformers:
+    """Turbo and Raw, of which as many stay on the device as it has room for."""
+
+    def __init__(self, parts: Mapping[Weights, Part], device: torch.device) -> None:
+        self._parts, self._device = parts, device
+        self._loaded: dict[Weights, Krea2Transformer2DModel] = {}
+
+    def take(self, weights: Weights) -> Krea2Transformer2DModel:
+        """The transformer, loaded; others give way where there is no room."""
+        if weights not in self._loaded:
+            if self._parts[weights].bytes + WORKING_BYTES > free_memory(self._device):
+                self._loaded.clear()
+            self._loaded[weights] = self._parts[weights].load(self._device)
+        return self._loaded[weights]
+
+
+class KreaEngine:
+    """Paints with Krea's open weights; not for several threads at once."""
+
+    def __init__(self, transformers: Transformers, text: PromptEncoder, vae: Any) -> None:
+        self._transformers, self._text, self._vae = transformers, text, vae
+        self.seconds: dict[str, float] = {}  # of the last picture, by part
+
+    @torch.inference_mode()
+    def paint(self, conditioning: Conditioning, on_step: Callable[[Step], None]) -> Image.Image:
+        """The picture; `on_step` hears of each step and may raise to stop."""
+        begun = time.perf_counter()
+        transformer = self._transformers.take(conditioning.weights)
+        loaded = time.perf_counter()
+        text = self._heard(transformer, conditioning.prompt)
+        negative = self._heard(transformer, conditioning.negative) if conditioning.guidance > 0 else None
+        read = time.perf_counter()
+        z = self._sample(transformer, conditioning, text, negative, on_step)
+        sampled = time.perf_counter()
+        picture = latents.to_picture(pixels.decode(self._vae, z).cpu())
+        ends = (begun, loaded, read, sampled, time.perf_counter())
+        parts = ("load", "read", "sample", "decode")
+        self.seconds = {part: b - a for part, (a, b) in zip(parts, pairwise(ends), strict=True)}
+        return picture
+
+    def _heard(self, transformer: Krea2Transformer2DModel, prompt: str) -> Tensor:
+        """The prompt's features (1, T, D): they are the same at all steps."""
+        return fuse_text(transformer, self._text.tapped(prompt).to(transformer.img_in.weight.dtype))
+
+    def _sample(
+        self,
+        transformer: Krea2Transformer2DModel,
+        conditioning: Conditioning,
+        text: Tensor,
+        negative: Tensor | None,
+        on_step: Callable[[Step], None],
+    ) -> Tensor:
+        """The picture's latents (1, C, height / 8, width / 8)."""
+        rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
+        distilled = conditioning.weights == "turbo"
+        mu = flow.DISTILLED_SHIFT if distilled else flow.shift_of(rows * columns)
+        channels = transformer.in_channels // PATCH**2
+        noise = latents.noise(conditioning.seed, channels, rows * PATCH, columns * PATCH, PATCH)
+
+        def report(step: int, tokens: Tensor) -> None:
+            on_step(Step(step, conditioning.steps, self._preview(latents.unpack(tokens, rows, PATCH))))
+
+        tokens = sample(
+            transformer,
+            noise.to(text.device),
+            flow.timesteps(conditioning.steps, mu).to(text.device),
+            text,
+            grid(rows, columns).to(text.device),
+            negative=negative,
+            guidance=conditioning.guidance,
+            on_step=report,
+        )
+        return latents.unpack(tokens, rows, PATCH)
+
+    def _preview(self, z: Tensor) -> Image.Image:
+        """A small picture of latents: they are shrunk first, so that decoding takes a sixteenth."""
+        scale = PREVIEW / max(z.shape[-2:])
+        small = F.interpolate(z, scale_factor=scale, mode="area") if scale < 1 else z
+        return latents.to_picture(pixels.decode(self._vae, small).cpu())
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes of the device's memory that nothing holds."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(psutil.virtual_memory().available)
