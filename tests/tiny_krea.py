@@ -149,7 +149,9 @@ def save_single_file(folder: Path, file: Path, prefix: str = "", eight_bits: boo
     state = {name: w.flatten() if name.endswith(".mod.lin") else w for name, w in state.items()}
     metadata: dict[str, str] = {}
     if eight_bits:
-        layers = [n for n, w in state.items() if n.startswith("blocks.") and n.endswith("weight") and w.ndim == 2]
+        layers = [
+            n for n, w in state.items() if n.startswith("blocks.") and n.endswith("weight") and w.ndim == 2
+        ]
         for name in layers:
             state[name], state[f"{name}_scale"] = in_eight_bits(state[name])
         metadata["_quantization_metadata"] = json.dumps({"format_version": "1.0"})

@@ -69,16 +69,23 @@ class KreaEngine:
         begun = time.perf_counter()
         transformer = self._transformers.take(conditioning.weights)
         loaded = time.perf_counter()
-        text = self._heard(transformer, conditioning.prompt)
-        negative = self._heard(transformer, conditioning.negative) if conditioning.guidance > 0 else None
-        read = time.perf_counter()
-        z = self._sample(transformer, conditioning, text, negative, on_step)
+        z = self._sample(transformer, conditioning, on_step)
         sampled = time.perf_counter()
         picture = latents.to_picture(pixels.decode(self._vae, z).cpu())
-        ends = (begun, loaded, read, sampled, time.perf_counter())
-        parts = ("load", "read", "sample", "decode")
+        ends = (begun, loaded, sampled, time.perf_counter())
+        parts = ("load", "sample", "decode")
         self.seconds = {part: b - a for part, (a, b) in zip(parts, pairwise(ends), strict=True)}
         return picture
+
+    @torch.inference_mode()
+    def unfinished(self, conditioning: Conditioning) -> Tensor:
+        """The latents (1, C, height / 8, width / 8) that the decoder makes the picture of."""
+        transformer = self._transformers.take(conditioning.weights)
+        return self._sample(transformer, conditioning, lambda step: None)
+
+    def cuts(self, prompt: str) -> bool:
+        """Whether the prompt is longer than what the text encoder hears."""
+        return self._text.is_cut(prompt)
 
     def _heard(self, transformer: Krea2Transformer2DModel, prompt: str) -> Tensor:
         """The prompt's features (1, T, D): they are the same at all steps."""
@@ -88,11 +95,10 @@ class KreaEngine:
         self,
         transformer: Krea2Transformer2DModel,
         conditioning: Conditioning,
-        text: Tensor,
-        negative: Tensor | None,
         on_step: Callable[[Step], None],
     ) -> Tensor:
-        """The picture's latents (1, C, height / 8, width / 8)."""
+        text = self._heard(transformer, conditioning.prompt)
+        negative = self._heard(transformer, conditioning.negative) if conditioning.guidance > 0 else None
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
         distilled = conditioning.weights == "turbo"
         mu = flow.DISTILLED_SHIFT if distilled else flow.shift_of(rows * columns)
@@ -119,6 +125,11 @@ class KreaEngine:
         scale = PREVIEW / max(z.shape[-2:])
         small = F.interpolate(z, scale_factor=scale, mode="area") if scale < 1 else z
         return latents.to_picture(pixels.decode(self._vae, small).cpu())
+
+
+def peak_gb(device: torch.device) -> float | None:
+    """The most memory that was held on a GPU since the process began, in GB."""
+    return round(torch.cuda.max_memory_allocated(device) / 1e9, 2) if device.type == "cuda" else None
 
 
 def best_device() -> torch.device:

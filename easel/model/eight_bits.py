@@ -10,6 +10,7 @@ class Linear8(nn.Linear):
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features, bias=False, dtype=torch.float8_e4m3fn)
+        self.weight_scale: Tensor
         self.register_buffer("weight_scale", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:

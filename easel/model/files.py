@@ -1,13 +1,16 @@
-"""What safetensors files say of themselves, before any weight is read: names, types, shapes, and whether they are whole."""
+"""What safetensors files say of themselves before any weight is read: names, types, shapes, and whether they
+are whole."""
 
+import hashlib
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from easel.errors import CheckpointError
 
-BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "F8_E8M0": 1}
+LONGEST_HEADER = 100_000_000  # bytes; what claims more is another kind of file
 
 
 class Stored(NamedTuple):
@@ -50,7 +53,7 @@ def header(file: Path) -> list[Stored]:
         size = file.stat().st_size
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
-            told = json.loads(opened.read(length)) if length < size else {}
+            told = json.loads(opened.read(min(length, LONGEST_HEADER)))
         told.pop("__metadata__", None)
         ends = [entry["data_offsets"][1] for entry in told.values()]
         found = [Stored(file, name, entry["dtype"], tuple(entry["shape"])) for name, entry in told.items()]
@@ -62,6 +65,18 @@ def header(file: Path) -> list[Stored]:
     if size < whole:
         raise CheckpointError(f"{str(file)!r} has {size:,} of {whole:,} bytes: fetch the checkpoint again")
     return found
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """The first 12 hex digits of the SHA-256 of what the files say of their weights, and of the last million
+    bytes of each."""
+    digest = hashlib.sha256()
+    for file in sorted(files, key=lambda file: file.name):
+        with file.open("rb") as opened:
+            digest.update(opened.read(int.from_bytes(opened.read(8), "little")))
+            opened.seek(max(0, file.stat().st_size - 1_000_000))
+            digest.update(opened.read())
+    return digest.hexdigest()[:12]
 
 
 def read_json(file: Path) -> dict:

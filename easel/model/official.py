@@ -1,6 +1,8 @@
-"""Krea 2's transformer as one file, by the names of Krea's own repository: to diffusers' names and configuration.
+"""Krea 2's transformer as one file, by the names of Krea's own repository: to diffusers' names and
+configuration.
 
-ComfyUI's files have the same names behind a prefix; in those of eight bits, `X.weight_scale` stands beside `X.weight`.
+ComfyUI's files have the same names behind a prefix; in those of eight bits, `X.weight_scale` stands beside
+`X.weight`.
 """
 
 import re

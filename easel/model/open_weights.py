@@ -1,4 +1,4 @@
-"""Checks and loads Krea's open weights: the transformer, text encoder and autoencoder of Krea-2-Turbo or -Raw.
+"""Checks and loads Krea's open weights: transformer, text encoder and autoencoder of Krea-2-Turbo or -Raw.
 
 A checkpoint is a folder in the hub's layout, or one safetensors file that holds the transformer alone:
 
@@ -7,10 +7,11 @@ transformer/                config.json, diffusion_pytorch_model*.safetensors
 text_encoder/ tokenizer/    Qwen3-VL-4B and its words
 vae/                        the autoencoder of Qwen-Image
 
-Networks are built without memory, and their weights read straight to the device, in the precision they come in:
-eight bits stay eight bits, half stays half; norms are kept in float32, as diffusers keeps them.
+Networks are built without memory, and their weights read straight to the device, in the precision they come
+in: eight bits stay eight bits, half stays half; norms are kept in float32, as diffusers keeps them.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLModel
 
+from easel.catalog import Weights
 from easel.errors import CheckpointError
 from easel.model.eight_bits import Linear8
-from easel.model.files import BYTES, Stored, read_json, stored_in
+from easel.model.files import Stored, read_json, stored_in
 from easel.model.official import by_diffusers_names, configuration
 from easel.model.prompts import TAPS, PromptEncoder
 
@@ -50,13 +52,14 @@ class Part:
 
     def load(self, device: torch.device) -> Any:
         """The network with its weights on `device`, ready for inference."""
+        network = copy.deepcopy(self.network)  # still without memory: it can be loaded again
         state: dict[str, Tensor] = {}
         for file in {one.file for one in self.weights.values()}:
             with safe_open(file, "pt", device=str(device)) as opened:
                 for name in (n for n, one in self.weights.items() if one.file == file):
                     state |= self._read(name, opened.get_tensor)
-        self.network.load_state_dict(state, strict=True, assign=True)
-        return self.network.to(device).eval().requires_grad_(False)
+        network.load_state_dict(state, strict=True, assign=True)
+        return network.to(device).eval().requires_grad_(False)
 
     def _read(self, name: str, get: Callable[[str], Tensor]) -> dict[str, Tensor]:
         weight, kept = get(self.weights[name].name), self._kept(name)
@@ -119,14 +122,14 @@ def text_encoder_at(folder: Path) -> Part:
         raise CheckpointError(f"the text encoder at {str(folder)!r} cannot be used: {error}") from None
 
 
-def load_text(folder: Path, device: torch.device) -> PromptEncoder:
-    """The text encoder and tokenizer of the checkpoint `folder`; raises CheckpointError."""
+def load_text(part: Part, folder: Path, device: torch.device) -> PromptEncoder:
+    """The text encoder `part`, with the tokenizer of its checkpoint `folder`; raises CheckpointError."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"the tokenizer at {str(folder)!r} cannot be read: {error}") from None
     taps = read_json(folder / "model_index.json").get("text_encoder_select_layers")
-    return PromptEncoder(text_encoder_at(folder).load(device), tokenizer, taps or TAPS)
+    return PromptEncoder(part.load(device), tokenizer, taps or TAPS)
 
 
 def _config(folder: Path, kind: str) -> dict[str, Any]:
@@ -139,15 +142,17 @@ def _config(folder: Path, kind: str) -> dict[str, Any]:
 
 def part(network: nn.Module, stored: Mapping[str, Stored]) -> Part:
     """`network` and the weights meant for it, which must be all of its own, and no others."""
-    scales = {name.removesuffix("_scale"): one for name, one in stored.items() if name.endswith(".weight_scale")}
+    scales = {
+        name.removesuffix("_scale"): one for name, one in stored.items() if name.endswith(".weight_scale")
+    }
     weights = {name: one for name, one in stored.items() if not name.endswith(".weight_scale")}
     _same(network.state_dict(), weights)
     for name, one in weights.items():
         scale = scales.get(name)
         if one.dtype not in KNOWN and not (one.dtype == "F8_E4M3" and scale and scale.numel == 1):
             raise CheckpointError(
-                f"{one.name!r} is kept as {one.dtype}: take a file in BF16, or in eight bits with one scale a "
-                "matrix (fp8_scaled)"
+                f"{one.name!r} is kept as {one.dtype}: take a file in BF16, or in eight bits with one scale "
+                "a matrix (fp8_scaled)"
             )
         if scale and name.startswith("transformer_blocks."):
             _in_eight_bits(network, name)
@@ -172,11 +177,59 @@ def _in_eight_bits(network: nn.Module, name: str) -> None:
     """Put a matrix of eight bits in the place of the one that has the weight `name`."""
     path, _, leaf = name.removesuffix(".weight").rpartition(".")
     parent = network.get_submodule(path)
-    linear = parent.get_submodule(leaf)
+    linear: Any = parent.get_submodule(leaf)
     with torch.device("meta"):
         setattr(parent, leaf, Linear8(linear.in_features, linear.out_features))
 
 
-def need(parts: Mapping[str, Part]) -> float:
-    """The bytes of memory that a 1K picture takes with these parts loaded."""
-    return sum(one.bytes for one in parts.values()) + WORKING_BYTES
+@dataclass(frozen=True)
+class Plan:
+    """All that a painter loads, checked by what the files say of themselves."""
+
+    transformers: Mapping[Weights, Part]
+    text: Part
+    vae: Part
+    parts: Path  # the folder of the text encoder, the tokenizer and the autoencoder
+
+    @property
+    def need(self) -> float:
+        """The bytes of memory that painting takes at least: with one transformer at a time."""
+        largest = max(part.bytes for part in self.transformers.values())
+        return largest + self.text.bytes + self.vae.bytes + WORKING_BYTES
+
+    @property
+    def files(self) -> set[Path]:
+        """Every file of weights."""
+        parts = (*self.transformers.values(), self.text, self.vae)
+        return {one.file for part in parts for one in part.weights.values()}
+
+
+def planned(transformers: Mapping[Weights, Path], parts: Path) -> Plan:
+    """What is to be loaded from these places; raises CheckpointError saying what is missing or wrong."""
+    if parts.is_file():
+        raise CheckpointError(
+            f"{str(parts)!r} holds the transformer alone: set EASEL_KREA_PARTS to a folder, or a name on the "
+            "hub, with text encoder, tokenizer and autoencoder (krea/Krea-2-Turbo)"
+        )
+    for weights, place in transformers.items():
+        _check_distilled(weights, place)
+    checked: dict[Weights, Part] = {weights: transformer_at(place) for weights, place in transformers.items()}
+    return Plan(checked, text_encoder_at(parts), autoencoder_at(parts), parts)
+
+
+def _check_distilled(weights: Weights, place: Path) -> None:
+    index = place / "model_index.json"
+    told = read_json(index).get("is_distilled") if index.is_file() else None
+    if told is not None and told != (weights == "turbo"):
+        raise CheckpointError(
+            f"{str(place)!r} is {'Turbo' if told else 'Raw'}: EASEL_KREA_{weights.upper()} must not name it"
+        )
+
+
+def check_memory(plan: Plan, free: float) -> None:
+    """Raise CheckpointError unless so many bytes of memory are enough."""
+    if plan.need > free:
+        raise CheckpointError(
+            f"Krea 2 takes {plan.need / 1e9:.1f} GB of memory here, and {free / 1e9:.1f} GB are free: take a "
+            "larger GPU, or set EASEL_KREA_TURBO to a file in eight bits (krea2_turbo_fp8_scaled.safetensors)"
+        )

@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def encode(vae: Any, x: Tensor) -> Tensor:
-    """A picture (B, 3, H, W) in 0..1, sides multiples of 8, to latents (B, C, H/8, W/8) of about unit variance."""
+    """A picture (B, 3, H, W) in 0..1, sides multiples of 8, to latents (B, C, H/8, W/8) of about unit
+    variance."""
     mean, std = statistics(vae)
     frames = (2 * x - 1)[:, :, None].to(vae.dtype)
     return (vae.encode(frames).latent_dist.mode()[:, :, 0].float() - mean) / std
@@ -22,5 +23,7 @@ def decode(vae: Any, z: Tensor) -> Tensor:
 
 def statistics(vae: Any) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel of its latents, (C, 1, 1)."""
-    mean, std = (torch.tensor(x, device=vae.device) for x in (vae.config.latents_mean, vae.config.latents_std))
+    mean, std = (
+        torch.tensor(x, device=vae.device) for x in (vae.config.latents_mean, vae.config.latents_std)
+    )
     return mean[:, None, None], std[:, None, None]

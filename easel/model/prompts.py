@@ -1,4 +1,5 @@
-"""Prompts to the stack of hidden states that Krea 2's text fusion reads: Qwen3-VL, in the words of its training."""
+"""Prompts to the stack of hidden states that Krea 2's text fusion reads: Qwen3-VL, asked as in its
+training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,16 +22,16 @@ TAPS = (2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35)  # of Qwen3-VL-4B's 36 laye
 class PromptEncoder:
     """Qwen3-VL with its tokenizer.
 
-    Prompts are encoded one by one and without padding. That is what the network makes of a padded prompt too: padding
-    is masked everywhere and takes no position (tests/test_krea.py holds it against diffusers' pipeline).
+    Prompts are encoded one by one and without padding. The network makes the same of a padded one: padding is
+    masked everywhere and takes no position (tests/test_krea.py holds it against diffusers' pipeline).
     """
 
     def __init__(self, model: Any, tokenizer: Any, taps: Sequence[int]) -> None:
         lengths = tuple(len(tokenizer(text).input_ids) for text in (PREFIX, SUFFIX))
         if lengths != (PREFIX_TOKENS, SUFFIX_TOKENS):
             raise CheckpointError(
-                f"the tokenizer cuts the prompt's frame into {lengths} tokens, not {(PREFIX_TOKENS, SUFFIX_TOKENS)}: "
-                "it is not Qwen3-VL's"
+                f"the tokenizer cuts the prompt's frame into {lengths} tokens, not "
+                f"{(PREFIX_TOKENS, SUFFIX_TOKENS)}: it is not Qwen3-VL's"
             )
         self._model, self._tokenizer, self._taps = model, tokenizer, taps
 

@@ -161,7 +161,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Grouped-query attention of (B, L, heads, d) to (B, S, kv heads, d), heads joined at the end: (B, L,
     heads * d).
 
-    The fast kernels of a GPU take grouped heads as they are, but not with a bias; others are given repeated ones.
+    The fast kernels of a GPU take grouped heads as they are, but not with a bias; others get repeated ones.
     """
     grouped = q.is_cuda and bias is None
     if not grouped:

@@ -1,0 +1,96 @@
+"""The painter of Krea's open weights, from a request to a picture."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from easel.catalog import RECIPES, Model
+from easel.engine.krea import Conditioning, KreaEngine, Transformers, best_device, free_memory, peak_gb
+from easel.errors import EngineError
+from easel.model import krea2, open_weights
+from easel.model.files import fingerprint
+from easel.model.hub import places
+from easel.model.reader import LookReader
+from easel.schema.generation import GenerationRequest
+from easel.schema.painting import Materials, Mood, Painting, Step, Taste, ignored
+from easel.settings import KreaSources
+from easel.style.expand import join
+from easel.style.painter import SHIPPED
+from easel.style.taste import taste
+
+
+class KreaPainter:
+    """Holds Krea 2 on the GPU; paints one request at a time. Boards are read by the small model's reader."""
+
+    engine = "krea"
+
+    def __init__(self, plan: open_weights.Plan, device: torch.device, reader: LookReader) -> None:
+        self.checkpoint = f"krea-2-{fingerprint(plan.files)}"
+        self._plan, self._device, self._reader = plan, device, reader
+        self._engine = KreaEngine(
+            Transformers(plan.transformers, device),
+            open_weights.load_text(plan.text, plan.parts, device),
+            plan.vae.load(device),
+        )
+
+    @classmethod
+    def load(cls, sources: KreaSources, reader: Path = SHIPPED / "reader") -> "KreaPainter":
+        """The painter of these weights, fetched if need be; raises CheckpointError saying what is wrong."""
+        device = best_device()
+        free = free_memory(device)
+        plan = open_weights.planned(*places(sources, free))
+        open_weights.check_memory(plan, free)
+        return cls(plan, device, krea2.filled(LookReader, reader))
+
+    def paint(
+        self,
+        request: GenerationRequest,
+        materials: Materials,
+        model: Model,
+        seed: int,
+        on_step: Callable[[Step], None],
+        on_prompt: Callable[[str], None] = ignored,
+    ) -> Painting:
+        """Paint; `on_prompt` and `on_step` may raise to stop."""
+        recipe = RECIPES[model.variant]
+        if recipe.weights not in self._plan.transformers:
+            raise EngineError(f"{model.title} is painted by Krea-2-Raw: set EASEL_KREA_RAW to where it is")
+        prompt = in_the_mood(request, materials.mood)
+        on_prompt(prompt)
+        width, height = request.size
+        conditioning = Conditioning(
+            prompt=prompt,
+            negative=", ".join(materials.mood.avoids),
+            width=width,
+            height=height,
+            seed=seed,
+            weights=recipe.weights,
+            steps=recipe.steps,
+            guidance=recipe.guidance,
+        )
+        image = self._engine.paint(conditioning, on_step)
+        return Painting(image, prompt, self._details(conditioning, request))
+
+    def _details(self, conditioning: Conditioning, request: GenerationRequest) -> dict[str, Any]:
+        return {
+            "weights": conditioning.weights,
+            "steps": conditioning.steps,
+            "guidance": conditioning.guidance,
+            "negative_prompt": conditioning.negative if conditioning.guidance else None,
+            "creativity": f"{request.creativity}: the prompt is painted as it was written",
+            "prompt_cut": self._engine.cuts(conditioning.prompt),
+            "memory_gb": peak_gb(self._device),
+            "timings": {f"{part}_seconds": round(s, 3) for part, s in self._engine.seconds.items()},
+        }
+
+    def analyse(self, pictures: Iterable[Image.Image]) -> Taste:
+        """Read a moodboard, as far as the small model's reader of looks can tell."""
+        return taste(pictures, self._reader)
+
+
+def in_the_mood(request: GenerationRequest, mood: Mood) -> str:
+    """The prompt as it was written, with a moodboard's keywords behind it, unless it is to stay raw."""
+    return request.prompt if request.creativity == "raw" else join(request.prompt, list(mood.keywords))

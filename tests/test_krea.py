@@ -1,0 +1,519 @@
+"""python -m pytest tests/test_krea.py — Krea's open weights in miniature, beside diffusers' own pipeline."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import numpy as np
+import pytest
+import tiny_krea
+import torch
+from at_work import painted, working
+from conftest import opened
+from diffusers import Krea2Pipeline, Krea2Transformer2DModel
+from diffusers.loaders.single_file_utils import convert_krea2_transformer_checkpoint_to_diffusers
+from huggingface_hub import HfApi
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors.torch import load_file, save_file
+
+from easel.catalog import MODELS, RECIPES, Recipe
+from easel.catalog import SIZES as SHAPES
+from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers
+from easel.errors import Cancelled, CheckpointError, EngineError
+from easel.model import hub, official, open_weights
+from easel.model.eight_bits import Linear8
+from easel.model.prompts import MOST_TOKENS
+from easel.schema.generation import GenerationRequest
+from easel.schema.painting import Materials, Mood, Step
+from easel.settings import KreaSources, Settings
+from easel.style.krea import KreaPainter
+
+CPU = torch.device("cpu")
+NOTHING = Materials()
+PROMPTS = (
+    "a fox",
+    "a quiet harbour at dusk, 3 boats, long exposure; the word “SALT” on a wall",
+    " \n",
+    "many words " * 400,
+)
+
+
+@pytest.fixture(scope="module")
+def turbo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_krea.save(tmp_path_factory.mktemp("krea") / "turbo", distilled=True)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_krea.save(tmp_path_factory.mktemp("krea") / "raw", distilled=False, seed=1)
+
+
+@pytest.fixture(scope="module")
+def pipelines(turbo, raw) -> dict[str, Krea2Pipeline]:
+    made = {"turbo": Krea2Pipeline.from_pretrained(turbo), "raw": Krea2Pipeline.from_pretrained(raw)}
+    for pipeline in made.values():
+        pipeline.set_progress_bar_config(disable=True)
+    return made
+
+
+def engine(parts: Path, **transformers: Path) -> KreaEngine:
+    plan = open_weights.planned(transformers, parts)
+    text = open_weights.load_text(plan.text, plan.parts, CPU)
+    return KreaEngine(Transformers(plan.transformers, CPU), text, plan.vae.load(CPU))
+
+
+def wanted(
+    prompt: str = "a fox", weights: str = "turbo", size=(96, 64), seed: int = 3, **given
+) -> Conditioning:
+    asked = {"negative": "", "steps": 3, "guidance": 0.0} | given
+    return Conditioning(prompt, asked["negative"], *size, seed, weights, asked["steps"], asked["guidance"])
+
+
+def theirs(pipeline: Krea2Pipeline, asked: Conditioning, output_type: str = "latent"):
+    return pipeline(
+        asked.prompt,
+        negative_prompt=asked.negative or None,
+        width=asked.width,
+        height=asked.height,
+        num_inference_steps=asked.steps,
+        guidance_scale=asked.guidance,
+        generator=torch.Generator().manual_seed(asked.seed),
+        output_type=output_type,
+    ).images
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize(
+    ("weights", "guidance", "negative"),
+    [("turbo", 0.0, ""), ("raw", 3.5, ""), ("raw", 1.0, "a blurred photograph")],
+)
+def test_pictures_are_those_of_diffusers_pipeline(turbo, raw, pipelines, prompt, weights, guidance, negative):
+    asked = wanted(prompt, weights, guidance=guidance, negative=negative)
+    mine = engine(raw if weights == "raw" else turbo, **{weights: raw if weights == "raw" else turbo})
+    ours = tokens(mine.unfinished(asked))
+    assert (ours - theirs(pipelines[weights], asked)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("size", "seed"), [((64, 64), 0), ((160, 64), 1), ((64, 208), 2**40), ((304, 128), 7)]
+)
+def test_every_shape_and_seed_agrees(turbo, raw, pipelines, size, seed):
+    mine = engine(turbo, turbo=turbo, raw=raw)
+    asked = wanted(size=size, seed=seed)
+    assert (tokens(mine.unfinished(asked)) - theirs(pipelines["turbo"], asked)).abs().max() < 1e-4
+    picture = np.asarray(mine.paint(asked, lambda step: None), dtype=int)
+    assert abs(picture - np.asarray(theirs(pipelines["turbo"], asked, "pil")[0], dtype=int)).max() <= 1
+
+
+def tokens(z: torch.Tensor) -> torch.Tensor:
+    """Latents as diffusers packs them."""
+    b, c, h, w = z.shape
+    return z.view(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, -1, 4 * c)
+
+
+def test_a_prompt_is_cut_where_the_pipeline_cuts_it(turbo):
+    text = open_weights.load_text(open_weights.text_encoder_at(turbo), turbo, CPU)
+    assert text.tapped(PROMPTS[3]).shape[1] == 512
+    assert text.is_cut(PROMPTS[3])
+    assert not text.is_cut("a" * MOST_TOKENS)
+    assert text.is_cut("a" * (MOST_TOKENS + 1))
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model.", "diffusion_model."])
+def test_one_file_gives_the_network_of_the_folder(turbo, tmp_path, prefix):
+    file = tiny_krea.save_single_file(turbo, tmp_path / "one.safetensors", prefix)
+    state = load_file(file) | {
+        f"{prefix}last.up.weight": torch.zeros(2, 2),
+        "vae.conv.weight": torch.zeros(3),
+    }
+    if not prefix:
+        del state["vae.conv.weight"]
+    save_file(state, file)
+    found, whole = (open_weights.transformer_at(place).load(CPU) for place in (file, turbo))
+    assert found.config.axes_dims_rope == tuple(whole.config.axes_dims_rope)
+    assert same(found, whole)
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    mine, yours = one.state_dict(), other.state_dict()
+    return mine.keys() == yours.keys() and all(torch.equal(mine[name], yours[name]) for name in mine)
+
+
+def test_the_names_of_one_file_mean_what_diffusers_takes_them_for(turbo, tmp_path):
+    state = load_file(tiny_krea.save_single_file(turbo, tmp_path / "one.safetensors"))
+    ours = {official.diffusers_name(name) for name in state}
+    assert ours == set(convert_krea2_transformer_checkpoint_to_diffusers(state))
+
+
+def test_eight_bits_stay_eight_bits_and_paint_nearly_the_same(turbo, tmp_path):
+    file = tiny_krea.save_single_file(
+        turbo, tmp_path / "one.safetensors", "model.diffusion_model.", eight_bits=True
+    )
+    part = open_weights.transformer_at(file)
+    network = part.load(CPU)
+    assert isinstance(network.transformer_blocks[2].attn.to_q, Linear8)
+    assert part.bytes == sum(
+        w.numel() * w.itemsize for n, w in network.state_dict().items() if "_scale" not in n[-13:]
+    )
+    plain, eight = (tokens(engine(turbo, turbo=place).unfinished(wanted())) for place in (turbo, file))
+    assert 0 < (plain - eight).norm() / plain.norm() < 0.05
+
+
+def test_old_and_new_names_of_scales_mean_the_same(turbo, tmp_path):
+    new = tiny_krea.save_single_file(turbo, tmp_path / "new.safetensors", eight_bits=True)
+    state = {name.replace(".weight_scale", ".scale_weight"): w for name, w in load_file(new).items()}
+    marks = {"scaled_fp8": torch.zeros(2), "blocks.0.attn.wq.scale_input": torch.ones(())}
+    save_file(state | marks, tmp_path / "old.safetensors")
+    old = open_weights.transformer_at(tmp_path / "old.safetensors").load(CPU)
+    assert same(old, open_weights.transformer_at(new).load(CPU))
+
+
+def test_halves_stay_halves_and_norms_are_kept_whole(turbo, tmp_path):
+    shutil.copytree(turbo, tmp_path / "half")
+    Krea2Transformer2DModel.from_pretrained(turbo / "transformer").to(torch.bfloat16).save_pretrained(
+        tmp_path / "half" / "transformer"
+    )
+    network = open_weights.transformer_at(tmp_path / "half").load(CPU)
+    assert network.transformer_blocks[0].attn.to_q.weight.dtype == torch.bfloat16
+    assert network.transformer_blocks[0].norm1.weight.dtype == torch.float32
+    half, whole = (
+        tokens(engine(turbo, turbo=place).unfinished(wanted())) for place in (tmp_path / "half", turbo)
+    )
+    assert (half - whole).norm() / whole.norm() < 0.03
+
+
+def test_a_sharded_checkpoint_is_read_by_its_index(turbo, tmp_path):
+    shutil.copytree(turbo, tmp_path / "shards")
+    folder = tmp_path / "shards" / "transformer"
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    Krea2Transformer2DModel.from_pretrained(turbo / "transformer").save_pretrained(
+        folder, max_shard_size="200KB"
+    )
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    assert same(
+        open_weights.transformer_at(tmp_path / "shards").load(CPU),
+        open_weights.transformer_at(turbo).load(CPU),
+    )
+    lost = sorted(folder.glob("*.safetensors"))[1]
+    lost.unlink()
+    with pytest.raises(CheckpointError, match=f"{lost.name}' is missing: fetch"):
+        open_weights.transformer_at(tmp_path / "shards")
+
+
+def test_a_file_that_is_cut_short_says_by_how_much(turbo, tmp_path):
+    file = tiny_krea.save_single_file(turbo, tmp_path / "one.safetensors")
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"has [\d,]+ of [\d,]+ bytes: fetch"):
+        open_weights.transformer_at(file)
+
+
+def test_what_is_no_safetensors_file_is_refused(tmp_path):
+    (tmp_path / "one.safetensors").write_bytes(b"<html>not found</html>" * 100)
+    with pytest.raises(CheckpointError, match="is no safetensors file"):
+        open_weights.transformer_at(tmp_path / "one.safetensors")
+
+
+def test_another_network_is_refused_by_name(turbo, tmp_path):
+    with pytest.raises(CheckpointError, match="it is no Krea 2 transformer: it lacks"):
+        open_weights.transformer_at(turbo / "vae" / "diffusion_pytorch_model.safetensors")
+    state = load_file(tiny_krea.save_single_file(turbo, tmp_path / "one.safetensors"))
+    for changed, match in (
+        (
+            {n: w for n, w in state.items() if n != "blocks.1.mlp.up.weight"},
+            "it lacks 'transformer_blocks.1.ff.up.w",
+        ),
+        (
+            state | {"blocks.1.extra.weight": torch.zeros(1)},
+            "another network's: it holds 'transformer_blocks.1.extra",
+        ),
+        (
+            state | {"blocks.1.mlp.up.weight": torch.zeros(5, 5)},
+            r"'blocks.1.mlp.up.weight' is \(5, 5\), not \(64, 64\)",
+        ),
+    ):
+        save_file(changed, tmp_path / "one.safetensors")
+        with pytest.raises(CheckpointError, match=match):
+            open_weights.transformer_at(tmp_path / "one.safetensors")
+
+
+def test_eight_bits_of_another_kind_are_refused_with_a_remedy(turbo, tmp_path):
+    state = load_file(tiny_krea.save_single_file(turbo, tmp_path / "one.safetensors", eight_bits=True))
+    blocks = state | {"blocks.0.attn.wq.weight_scale": torch.ones(64, 2)}
+    whole = state | {"blocks.0.attn.wq.weight": state["blocks.0.attn.wq.weight"].to(torch.int8)}
+    for changed, kind in ((blocks, "F8_E4M3"), (whole, "I8")):
+        save_file(changed, tmp_path / "one.safetensors")
+        with pytest.raises(CheckpointError, match=f"is kept as {kind}: take a file in BF16"):
+            open_weights.transformer_at(tmp_path / "one.safetensors")
+
+
+def test_turbo_is_not_taken_for_raw(turbo):
+    with pytest.raises(CheckpointError, match="is Turbo: EASEL_KREA_RAW must not name it"):
+        open_weights.planned({"raw": turbo}, turbo)
+
+
+def test_one_file_needs_the_other_parts_from_elsewhere(turbo, tmp_path):
+    file = tiny_krea.save_single_file(turbo, tmp_path / "one.safetensors")
+    with pytest.raises(CheckpointError, match="set EASEL_KREA_PARTS"):
+        open_weights.planned({"turbo": file}, file)
+
+
+def test_another_tokenizer_is_refused(turbo, tmp_path):
+    shutil.copytree(turbo, tmp_path / "other")
+    file = tmp_path / "other" / "tokenizer" / "tokenizer.json"
+    told = json.loads(file.read_text())
+    told["model"]["merges"] = told["model"]["merges"][:5]
+    file.write_text(json.dumps(told))
+    with pytest.raises(CheckpointError, match="it is not Qwen3-VL's"):
+        open_weights.load_text(open_weights.text_encoder_at(turbo), tmp_path / "other", CPU)
+
+
+def test_the_memory_is_known_before_any_is_taken(turbo, raw):
+    plan = open_weights.planned({"turbo": turbo, "raw": raw}, turbo)
+    networks = [
+        *(part.load(CPU) for part in plan.transformers.values()),
+        plan.text.load(CPU),
+        plan.vae.load(CPU),
+    ]
+    sizes = [sum(w.numel() * w.itemsize for w in network.state_dict().values()) for network in networks]
+    assert plan.need == max(sizes[:2]) + sum(sizes[2:]) + open_weights.WORKING_BYTES
+    open_weights.check_memory(plan, plan.need)
+    with pytest.raises(
+        CheckpointError, match=r"takes 3\.0 GB of memory here, and 0\.5 GB are free: take a larger GPU"
+    ):
+        open_weights.check_memory(plan, 5e8)
+
+
+def test_one_transformer_gives_way_to_the_other_where_both_have_no_room(turbo, raw, monkeypatch):
+    kept = Transformers(open_weights.planned({"turbo": turbo, "raw": raw}, turbo).transformers, CPU)
+    first = kept.take("turbo")
+    assert kept.take("raw") is not first
+    assert kept.take("turbo") is first
+    monkeypatch.setattr("easel.engine.krea.free_memory", lambda device: 0.0)
+    tight = Transformers(kept._parts, CPU)
+    one = tight.take("turbo")
+    tight.take("raw")
+    assert tight.take("turbo") is not one
+    assert same(tight.take("turbo"), one)
+
+
+class Hub:
+    """The far end of the network: one model, and what is asked of it."""
+
+    def __init__(self, kept: Path, sizes: dict[str, int], refusal: Exception | None = None) -> None:
+        self.kept, self.sizes, self.refusal = kept, sizes, refusal
+        self.asked: list[str] = []
+
+    def auth_check(self, source: str) -> None:
+        if self.refusal:
+            raise self.refusal
+
+    def model_info(self, source: str, files_metadata: bool) -> SimpleNamespace:
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=n, size=s) for n, s in self.sizes.items()])
+
+    def snapshot_download(
+        self, source: str, allow_patterns: Sequence[str] = (), local_files_only: bool = False
+    ) -> str:
+        if local_files_only:
+            raise LocalEntryNotFoundError("nothing is kept")
+        self.asked = list(allow_patterns)
+        return str(self.kept)
+
+
+SIZES = {
+    "model_index.json": 500,
+    "transformer/config.json": 500,
+    "transformer/diffusion_pytorch_model-00001-of-00001.safetensors": 26_000_000_000,
+    "text_encoder/model.safetensors": 9_000_000_000,
+    "tokenizer/tokenizer.json": 7_000_000,
+    "vae/diffusion_pytorch_model.safetensors": 250_000_000,
+    "turbo.safetensors": 26_000_000_000,
+}
+
+
+def refused(kind: type[Exception]) -> Exception:
+    answer = httpx.Response(403, request=httpx.Request("GET", "https://hub.test/api"))
+    return kind("no", response=answer)
+
+
+def test_only_what_is_needed_is_fetched(turbo, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**12))
+    far = Hub(turbo, SIZES)
+    assert hub.fetched("krea/Krea-2-Raw", ["transformer"], 80e9, far) == turbo
+    assert far.asked == [name for name in SIZES if name.startswith(("transformer/", "model_index"))]
+
+
+@pytest.mark.parametrize(
+    ("memory", "disk", "match"),
+    [
+        (24e9, 10**12, r"takes 35\.2 GB of memory, and 24\.0 GB are free: it was not fetched"),
+        (80e9, 30 * 10**9, r"takes 35\.3 GB, and the disk of .* has 30\.0 GB free: make room"),
+    ],
+)
+def test_what_does_not_fit_is_not_fetched(turbo, monkeypatch, memory, disk, match):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=disk))
+    far = Hub(turbo, SIZES)
+    with pytest.raises(CheckpointError, match=match):
+        hub.fetched("krea/Krea-2-Turbo", ["transformer", *hub.PARTS], memory, far)
+    assert not far.asked
+
+
+@pytest.mark.parametrize(
+    ("refusal", "match"),
+    [
+        (refused(GatedRepoError), "is gated: accept its licence on its page on the hub, then set HF_TOKEN"),
+        (refused(RepositoryNotFoundError), "the hub shows no model 'krea/Krea-2-Turbo': mend the name"),
+        (httpx.ConnectError("no route"), r"the hub cannot be reached \(no route\): fetch it elsewhere"),
+    ],
+)
+def test_a_hub_that_gives_nothing_says_why(turbo, refusal, match):
+    with pytest.raises(CheckpointError, match=match):
+        hub.fetched("krea/Krea-2-Turbo", ["transformer"], 80e9, Hub(turbo, SIZES, refusal))
+
+
+def test_a_model_that_diffusers_cannot_read_is_not_fetched(turbo):
+    with pytest.raises(CheckpointError, match="has no folder 'vae': it is not laid out for diffusers"):
+        hub.fetched("krea/other", hub.PARTS, 80e9, Hub(turbo, {n: 1 for n in SIZES if "vae" not in n}))
+
+
+def test_what_the_hub_has_given_before_is_used_without_it(turbo, tmp_path, monkeypatch):
+    """The cache as huggingface_hub lays it out, with one model whole and one cut short."""
+    for name in ("whole", "short"):
+        folder = tmp_path / f"models--krea--{name}"
+        shutil.copytree(turbo, folder / "snapshots" / "c0ffee")
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text("c0ffee")
+    cut = folder / "snapshots" / "c0ffee" / "vae" / "diffusion_pytorch_model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-10])
+    kept = partial(HfApi().snapshot_download, cache_dir=tmp_path)
+    api = SimpleNamespace(snapshot_download=kept)
+    assert hub.at_hand("krea/whole", ["transformer", *hub.PARTS], api).name == "c0ffee"
+    assert hub.at_hand("krea/short", ["transformer"], api).name == "c0ffee"
+    assert hub.at_hand("krea/short", hub.PARTS, api) is None
+    assert hub.at_hand("krea/absent", hub.PARTS, api) is None
+
+
+@pytest.mark.parametrize(
+    "source", ["/nowhere/krea", "~/nowhere", "krea2_turbo.safetensors", "a/b.safetensors"]
+)
+def test_a_path_where_there_is_nothing_is_no_name_on_the_hub(source):
+    with pytest.raises(CheckpointError, match="there is no folder or file"):
+        hub.at_hand(source, hub.PARTS)
+
+
+def test_text_encoder_and_autoencoder_are_fetched_once():
+    sources = Settings().krea
+    assert hub.wanted(sources) == {
+        "krea/Krea-2-Turbo": ["transformer", *hub.PARTS],
+        "krea/Krea-2-Raw": ["transformer"],
+    }
+    apart = Settings(krea_turbo="t.safetensors", krea_raw="", krea_parts="krea/parts").krea
+    assert hub.wanted(apart) == {"t.safetensors": ["transformer"], "krea/parts": list(hub.PARTS)}
+
+
+@pytest.fixture(scope="module")
+def painter(turbo, raw) -> KreaPainter:
+    return KreaPainter.load(KreaSources(str(turbo), str(raw), str(turbo)))
+
+
+def paint(painter, route: str = "medium", materials=NOTHING, on_step=lambda step: None, **request):
+    asked = GenerationRequest(**{"prompt": "a fox", **request})
+    return painter.paint(asked, materials, MODELS[route], 7, on_step)
+
+
+def test_every_size_on_offer_is_whole_tokens():
+    assert all(side % TOKEN == 0 for size in SHAPES.values() for side in size)
+
+
+@pytest.mark.parametrize("aspect_ratio", ["1:1", "2.35:1", "3:4"])
+def test_pictures_come_out_at_their_exact_size(painter, monkeypatch, aspect_ratio):
+    monkeypatch.setitem(RECIPES, "medium", Recipe("turbo", 1, 0.0))
+    assert paint(painter, aspect_ratio=aspect_ratio).image.size == SHAPES[aspect_ratio]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The contract's sizes, a sixteenth as large in area, and few steps."""
+    monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (256, 256), "16:9": (352, 192)})
+    for route, recipe in RECIPES.items():
+        monkeypatch.setitem(RECIPES, route, replace(recipe, steps=min(recipe.steps, 3)))
+
+
+@pytest.mark.usefixtures("small")
+def test_the_same_seed_gives_the_same_bytes_and_each_model_its_own(painter):
+    first, again, large = (paint(painter, route).image.tobytes() for route in ("medium", "medium", "large"))
+    assert first == again
+    assert first != large
+
+
+@pytest.mark.usefixtures("small")
+def test_each_step_is_told_with_a_small_preview_which_comes_to_the_picture(painter):
+    steps: list[Step] = []
+    image = paint(painter, on_step=steps.append, aspect_ratio="16:9").image
+    assert [(step.index, step.total) for step in steps] == [(1, 3), (2, 3), (3, 3)]
+    assert all(max(step.preview.size) == 256 and min(step.preview.size) in (136, 144) for step in steps)
+    assert image.size == (352, 192)
+
+
+@pytest.mark.usefixtures("small")
+def test_what_a_step_raises_ends_the_painting(painter):
+    seen: list[int] = []
+
+    def stop(step: Step) -> None:
+        seen.append(step.index)
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        paint(painter, on_step=stop)
+    assert seen == [1]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_moodboards_words_join_the_prompt_and_what_it_avoids_is_steered_from(painter):
+    mood = Mood(keywords=["linocut print"], avoids=["photograph"])
+    painting, plain = (paint(painter, "large", Materials(mood=m)) for m in (mood, Mood()))
+    assert painting.prompt == "a fox, linocut print"
+    assert painting.details["negative_prompt"] == "photograph"
+    assert painting.image.tobytes() != plain.image.tobytes()
+    assert paint(painter, materials=Materials(mood=mood), creativity="raw").prompt == "a fox"
+
+
+@pytest.mark.usefixtures("small")
+def test_the_details_say_how_the_picture_came_about(painter):
+    details = json.loads(json.dumps(paint(painter, "large", prompt="a " * 600).details))
+    assert details["weights"] == "raw"
+    assert details["guidance"] == 3.5
+    assert details["prompt_cut"]
+    assert {"load_seconds", "sample_seconds", "decode_seconds"} <= details["timings"].keys()
+
+
+def test_large_without_raw_says_what_to_set(turbo):
+    painter = KreaPainter.load(KreaSources(str(turbo), None, str(turbo)))
+    with pytest.raises(EngineError, match="Krea 2 Large is painted by Krea-2-Raw: set EASEL_KREA_RAW"):
+        paint(painter, "large")
+
+
+def test_the_checkpoints_name_changes_with_its_weights(turbo, raw):
+    names = {
+        KreaPainter.load(KreaSources(str(place), None, str(turbo))).checkpoint
+        for place in (turbo, turbo.parent / "turbo")
+    }
+    other = tiny_krea.save(raw.parent / "other", distilled=True, seed=5)
+    assert len(names) == 1
+    assert KreaPainter.load(KreaSources(str(other), None, str(turbo))).checkpoint not in names
+
+
+async def in_a_worker(database_url, blobs, painter):
+    async with opened(database_url) as database, working(database, blobs, painter):
+        return await painted(database, creativity="raw"), await painted(database, prompt="a hare")
+
+
+@pytest.mark.usefixtures("small")
+def test_a_job_becomes_a_picture(database_url, blobs, painter):
+    first, second = asyncio.run(in_a_worker(database_url, blobs, painter))
+    assert first.status == second.status == "completed"
