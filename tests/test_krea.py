@@ -20,6 +20,7 @@ from diffusers import Krea2Pipeline, Krea2Transformer2DModel
 from diffusers.loaders.single_file_utils import convert_krea2_transformer_checkpoint_to_diffusers
 from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from easel.catalog import MODELS, RECIPES, Recipe
@@ -30,9 +31,9 @@ from easel.model import hub, official, open_weights
 from easel.model.eight_bits import Linear8
 from easel.model.prompts import MOST_TOKENS
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Materials, Mood, Step
+from easel.schema.painting import Materials, Mood, Reference, Step
 from easel.settings import KreaSources, Settings
-from easel.style.krea import KreaPainter
+from easel.style.krea import KreaPainter, shown
 
 CPU = torch.device("cpu")
 NOTHING = Materials()
@@ -517,3 +518,24 @@ async def in_a_worker(database_url, blobs, painter):
 def test_a_job_becomes_a_picture(database_url, blobs, painter):
     first, second = asyncio.run(in_a_worker(database_url, blobs, painter))
     assert first.status == second.status == "completed"
+
+
+def test_references_are_shown_small_and_those_of_strength_0_not_at_all():
+    large, small = Image.new("RGB", (4000, 1000)), Image.new("RGB", (40, 90))
+    seen = shown([Reference(large, 1.0), Reference(large, 0), Reference(small, -0.5)])
+    assert [image.size for image, _ in seen] == [(1024, 256), (48, 96)]
+    assert [weight for _, weight in seen] == [0.75, pytest.approx(-0.21875)]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_reference_moves_the_picture_and_one_of_strength_0_does_not(painter):
+    noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+
+    def painted_with(strength: float):
+        return paint(painter, materials=Materials([Reference(picture, strength)]))
+
+    plain, none, half = paint(painter), painted_with(0), painted_with(0.5)
+    assert none.image.tobytes() == plain.image.tobytes()
+    assert half.image.tobytes() != plain.image.tobytes()
+    assert half.details["references"] == {"scheme": "shared attention", "weights": [0.438]}

@@ -1,7 +1,7 @@
 """Krea's open weights resident on a device: conditioning in, pictures out."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from easel.catalog import Weights
 from easel.engine.sampler import sample
-from easel.model import flow, latents, pixels
+from easel.model import flow, latents, pixels, shared
 from easel.model.open_weights import WORKING_BYTES, Part
 from easel.model.prompts import PromptEncoder
 from easel.model.transformer import fuse_text, grid
@@ -38,6 +38,7 @@ class Conditioning:
     weights: Weights
     steps: int
     guidance: float  # v = cond + guidance * (cond - uncond)
+    references: Sequence[tuple[Image.Image, float]] = ()  # sides multiples of TOKEN, each with its weight
 
 
 class Transformers:
@@ -116,9 +117,18 @@ class KreaEngine:
             grid(rows, columns).to(text.device),
             negative=negative,
             guidance=conditioning.guidance,
+            looks=[self._look(image, weight) for image, weight in conditioning.references],
+            nothing=self._heard(transformer, "") if conditioning.references else None,
             on_step=report,
         )
         return latents.unpack(tokens, rows, PATCH)
+
+    def _look(self, image: Image.Image, weight: float) -> shared.Look:
+        """A reference's latents, and noise for them that is always the same."""
+        z = pixels.encode(self._vae, latents.to_tensor(image).to(self._vae.device))
+        noise = latents.noise(shared.NOISE, *z.shape[1:], PATCH).to(z.device)
+        positions = grid(image.height // TOKEN, image.width // TOKEN).to(z.device)
+        return shared.Look(latents.pack(z, PATCH), noise, positions, weight)
 
     def _preview(self, z: Tensor) -> Image.Image:
         """A small picture of latents: they are shrunk first, so that decoding takes a sixteenth."""

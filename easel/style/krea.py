@@ -1,6 +1,6 @@
 """The painter of Krea's open weights, from a request to a picture."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +8,21 @@ import torch
 from PIL import Image
 
 from easel.catalog import RECIPES, Model
-from easel.engine.krea import Conditioning, KreaEngine, Transformers, best_device, free_memory, peak_gb
+from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers, best_device, free_memory, peak_gb
 from easel.errors import EngineError
 from easel.model import krea2, open_weights
 from easel.model.files import fingerprint
 from easel.model.hub import places
 from easel.model.reader import LookReader
+from easel.model.shared import balanced, weight_of
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Materials, Mood, Painting, Step, Taste, ignored
+from easel.schema.painting import Materials, Mood, Painting, Reference, Step, Taste, ignored
 from easel.settings import KreaSources
 from easel.style.expand import join
 from easel.style.painter import SHIPPED
 from easel.style.taste import taste
+
+SIDE = 512  # pixels a side of a square as large as a reference may be: a quarter of a picture's tokens
 
 
 class KreaPainter:
@@ -70,6 +73,7 @@ class KreaPainter:
             weights=recipe.weights,
             steps=recipe.steps,
             guidance=recipe.guidance,
+            references=shown(materials.references),
         )
         image = self._engine.paint(conditioning, on_step)
         return Painting(image, prompt, self._details(conditioning, request))
@@ -80,6 +84,10 @@ class KreaPainter:
             "steps": conditioning.steps,
             "guidance": conditioning.guidance,
             "negative_prompt": conditioning.negative if conditioning.guidance else None,
+            "references": {
+                "scheme": "shared attention",
+                "weights": [round(weight, 3) for _, weight in conditioning.references],
+            },
             "creativity": f"{request.creativity}: the prompt is painted as it was written",
             "prompt_cut": self._engine.cuts(conditioning.prompt),
             "memory_gb": peak_gb(self._device),
@@ -89,6 +97,20 @@ class KreaPainter:
     def analyse(self, pictures: Iterable[Image.Image]) -> Taste:
         """Read a moodboard, as far as the small model's reader of looks can tell."""
         return taste(pictures, self._reader)
+
+
+def shown(references: Sequence[Reference]) -> list[tuple[Image.Image, float]]:
+    """References as the network sees them, with their weights; those of strength 0 are left out."""
+    felt = [one for one in references if one.strength != 0]
+    weights = balanced([weight_of(one.strength) for one in felt])
+    return [(at_most(one.image, SIDE), weight) for one, weight in zip(felt, weights, strict=True)]
+
+
+def at_most(picture: Image.Image, side: int) -> Image.Image:
+    """The picture with no more pixels than a square of this side, its own sides whole tokens."""
+    scale = min(1.0, side / (picture.width * picture.height) ** 0.5)
+    width, height = (max(2, round(length * scale / TOKEN)) * TOKEN for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def in_the_mood(request: GenerationRequest, mood: Mood) -> str:
