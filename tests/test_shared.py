@@ -9,7 +9,7 @@ from diffusers import Krea2Transformer2DModel
 
 from easel.engine.sampler import sample
 from easel.model import flow, shared
-from easel.model.transformer import attend, fuse_text, grid, predict
+from easel.model.transformer import fuse_text, grid, predict
 
 T = torch.tensor([0.6])
 
@@ -74,18 +74,14 @@ def test_a_reference_twice_at_half_its_weight_is_one_reference(transformer):
     assert torch.allclose(once, twice, atol=1e-5)
 
 
-def test_where_keys_do_not_turn_a_references_layout_means_nothing(transformer, monkeypatch):
+def test_where_keys_do_not_turn_a_references_layout_means_nothing():
     """With only the first axis heard, tokens of a reference may change places."""
-    monkeypatch.setattr(shared, "SLOW", 0.0)
-    monkeypatch.setattr(
-        shared, "loudness", lambda axes: torch.tensor([1.0] * axes[0] + [0.0] * sum(axes[1:]))
-    )
     q, k, v = (drawn(1, 10, heads, 16, seed=heads) for heads in (4, 2, 2))
     said = shared.Said(drawn(1, 6, 4, 16, seed=5), drawn(1, 6, 2, 16, seed=6), drawn(1, 6, 2, 16, seed=7))
     order = torch.randperm(6)
-    turning = shared.loudness((4, 6, 6))
-    one = shared.found(q, k, v, 3, turning, said)
-    other = shared.found(q, k, v, 3, turning, shared.Said(*(x[:, order] for x in said)))
+    still = torch.tensor([1.0] * 4 + [0.0] * 12)
+    one = shared.look_around(q, k, v, 3, still, said)
+    other = shared.look_around(q, k, v, 3, still, shared.Said(*(x[:, order] for x in said)))
     assert torch.allclose(one, other, atol=1e-6)
 
 
@@ -106,10 +102,8 @@ def test_statistics_are_taken_over_as_far_as_asked():
 
 
 def test_away_from_a_reference_no_token_grows():
-    q, k, v = (drawn(1, 10, heads, 16, seed=heads) for heads in (4, 2, 2))
-    said = shared.Said(drawn(1, 6, 4, 16, seed=5), drawn(1, 6, 2, 16, seed=6), 9 * drawn(1, 6, 2, 16, seed=7))
-    own = attend(q, k, v, None)[:, 3:]
-    moved = shared.mixed(q, k, v, own, 3, shared.loudness((4, 6, 6)), [(-0.5, said)])
+    own, other = drawn(1, 10, 64, seed=1), 9 * drawn(1, 10, 64, seed=2)
+    moved = shared.mixed(own, [(-0.5, other)])
     assert (moved.norm(dim=-1) <= own.norm(dim=-1) * 1.0001).all()
 
 

@@ -126,7 +126,7 @@ class KreaEngine:
     def _look(self, image: Image.Image, weight: float) -> shared.Look:
         """A reference's latents, and noise for them that is always the same."""
         z = pixels.encode(self._vae, latents.to_tensor(image).to(self._vae.device))
-        noise = latents.noise(shared.NOISE, *z.shape[1:], PATCH).to(z.device)
+        noise = latents.noise(shared.NOISE, z.shape[1], z.shape[2], z.shape[3], PATCH).to(z.device)
         positions = grid(image.height // TOKEN, image.width // TOKEN).to(z.device)
         return shared.Look(latents.pack(z, PATCH), noise, positions, weight)
 

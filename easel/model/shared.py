@@ -1,9 +1,9 @@
 """Style references without training: the picture's tokens attend to what references say in the same block.
 
 At each step the references, noised as far as the picture is, pass through the network beside a prompt that
-says nothing. From the second quarter of the blocks on, the picture looks at their keys and values too, its own
-queries, keys and values brought near to their statistics (StyleAligned, arXiv 2312.02133). Each reference is
-looked at by itself and the outcomes are mixed, so that several do not compete for attention and their order
+says nothing. From the second quarter of the blocks on, the picture looks at their keys and values too, its
+own queries, keys and values brought near to their statistics (StyleAligned, arXiv 2312.02133). Each reference
+is looked at by itself and the outcomes are mixed, so that several do not compete for attention and their order
 means nothing. A reference's keys lose what turns fast with position (RoPE), so that colours and strokes are
 found wherever they are and its layout is not copied.
 
@@ -49,8 +49,8 @@ Voices = Sequence[tuple[float, Sequence[Said | None]]]  # weights, and what is s
 
 
 def weight_of(strength: float) -> float:
-    """How far attention goes to a reference of this strength, -2 to 2: .44 at .5, .75 at 1, 1 at 2; half as far
-    away from it below 0."""
+    """How far attention goes to a reference of this strength, -2 to 2: .44 at .5, .75 at 1, 1 at 2; below 0,
+    half as far away from it."""
     felt = abs(strength) * (1 - abs(strength) / 4)
     return felt if strength > 0 else -felt / 2
 
@@ -109,32 +109,28 @@ def predict(
         table = modulation_of(block, modulation, hidden.dtype)
         q, k, v, gate = projected(block, hidden, table, rotary)
         out = attend(q, k, v, None)
-        heard = [(weight, said[i]) for weight, said in voices]
-        pictured = mixed(q, k, v, out[:, words:], words, turning, [(w, s) for w, s in heard if s is not None])
-        hidden = finished(block, hidden, torch.cat([out[:, :words], pictured], 1), gate, table)
+        found = [
+            (weight, look_around(q, k, v, words, turning, heard))
+            for weight, said in voices
+            if (heard := said[i]) is not None
+        ]
+        out = torch.cat([out[:, :words], mixed(out[:, words:], found)], 1)
+        hidden = finished(block, hidden, out, gate, table)
     return transformer.final_layer(hidden[:, words:], time)
 
 
-def mixed(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    own: Tensor,
-    words: int,
-    turning: Tensor,
-    heard: Sequence[tuple[float, Said]],
-) -> Tensor:
+def mixed(own: Tensor, found: Sequence[tuple[float, Tensor]]) -> Tensor:
     """What the picture's tokens find by themselves, `own` (1, N, D), moved towards what they find in each
     reference; where any is to be kept away from, no token grows longer than it was."""
     moved = own
-    for weight, said in heard:
-        moved = moved + weight * (found(q, k, v, words, turning, said) - own)
-    if any(weight < 0 for weight, _ in heard):
+    for weight, other in found:
+        moved = moved + weight * (other - own)
+    if any(weight < 0 for weight, _ in found):
         moved = moved * (own.norm(dim=-1, keepdim=True) / moved.norm(dim=-1, keepdim=True)).clamp(max=1)
     return moved
 
 
-def found(q: Tensor, k: Tensor, v: Tensor, words: int, turning: Tensor, said: Said) -> Tensor:
+def look_around(q: Tensor, k: Tensor, v: Tensor, words: int, turning: Tensor, said: Said) -> Tensor:
     """What the picture's tokens find in the prompt, themselves and one reference, (1, N, D)."""
     q = like(q[:, words:], said.q, LIKE_KEYS)
     keys = [k[:, :words], like(k[:, words:], said.k, LIKE_KEYS), LOUD * turning * said.k]
@@ -143,7 +139,7 @@ def found(q: Tensor, k: Tensor, v: Tensor, words: int, turning: Tensor, said: Sa
 
 
 def like(x: Tensor, other: Tensor, share: float) -> Tensor:
-    """`x` (1, N, heads, d) brought by `share` to the mean and spread, over tokens, of `other` (1, R, heads, d):
+    """`x` (1, N, heads, d) brought by `share` to the mean and spread over tokens of `other` (1, R, heads, d):
     AdaIN, arXiv 1703.06868, eq. 8."""
     mean, spread = x.mean(1, keepdim=True), x.std(1, keepdim=True)
     theirs = (x - mean) / (spread + 1e-6) * other.std(1, keepdim=True) + other.mean(1, keepdim=True)
@@ -151,9 +147,8 @@ def like(x: Tensor, other: Tensor, share: float) -> Tensor:
 
 
 def loudness(axes: Sequence[int]) -> Tensor:
-    """How loud each part of a reference's key is, (head dim,), for axes of so many channels: from FAST for what
-    turns fastest with position to SLOW for what turns slowest. All references share the first axis' position, so
-    that it says nothing."""
+    """How loud each part of a reference's key is, (head dim,), for axes of so many channels: from FAST for
+    what turns fastest with position to SLOW for what turns slowest; the first axis does not turn at all."""
     parts = [torch.full((axes[0],), SLOW)]
     for channels in axes[1:]:
         rising = torch.linspace(0, 1, channels // 2) ** (1 / BEND)
