@@ -1,7 +1,9 @@
 """python -m pytest tests/test_krea.py — Krea's open weights in miniature, beside diffusers' own pipeline."""
 
-import asyncio
+import io
 import json
+import math
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,17 +16,18 @@ import numpy as np
 import pytest
 import tiny_krea
 import torch
-from at_work import painted, working
-from conftest import opened
+from accelerate import init_empty_weights
 from diffusers import Krea2Pipeline, Krea2Transformer2DModel
 from diffusers.loaders.single_file_utils import convert_krea2_transformer_checkpoint_to_diffusers
 from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from serving import serving
 
 from easel.catalog import MODELS, RECIPES, Recipe
 from easel.catalog import SIZES as SHAPES
+from easel.cli.main import app
 from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers
 from easel.errors import Cancelled, CheckpointError, EngineError
 from easel.model import hub, official, open_weights
@@ -32,6 +35,7 @@ from easel.model.eight_bits import Linear8
 from easel.model.prompts import MOST_TOKENS
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Materials, Mood, Reference, Step
+from easel.sdk.client import Client
 from easel.settings import KreaSources, Settings
 from easel.style.krea import KreaPainter, shown
 
@@ -431,7 +435,7 @@ def test_every_size_on_offer_is_whole_tokens():
     assert all(side % TOKEN == 0 for size in SHAPES.values() for side in size)
 
 
-@pytest.mark.parametrize("aspect_ratio", ["1:1", "2.35:1", "3:4"])
+@pytest.mark.parametrize("aspect_ratio", ["2.35:1", "3:4"])
 def test_pictures_come_out_at_their_exact_size(painter, monkeypatch, aspect_ratio):
     monkeypatch.setitem(RECIPES, "medium", Recipe("turbo", 1, 0.0))
     assert paint(painter, aspect_ratio=aspect_ratio).image.size == SHAPES[aspect_ratio]
@@ -509,17 +513,6 @@ def test_the_checkpoints_name_changes_with_its_weights(turbo, raw):
     assert KreaPainter.load(KreaSources(str(other), None, str(turbo))).checkpoint not in names
 
 
-async def in_a_worker(database_url, blobs, painter):
-    async with opened(database_url) as database, working(database, blobs, painter):
-        return await painted(database, creativity="raw"), await painted(database, prompt="a hare")
-
-
-@pytest.mark.usefixtures("small")
-def test_a_job_becomes_a_picture(database_url, blobs, painter):
-    first, second = asyncio.run(in_a_worker(database_url, blobs, painter))
-    assert first.status == second.status == "completed"
-
-
 def test_references_are_shown_small_and_those_of_strength_0_not_at_all():
     large, small = Image.new("RGB", (4000, 1000)), Image.new("RGB", (40, 90))
     seen = shown([Reference(large, 1.0), Reference(large, 0), Reference(small, -0.5)])
@@ -539,3 +532,50 @@ def test_a_reference_moves_the_picture_and_one_of_strength_0_does_not(painter):
     assert none.image.tobytes() == plain.image.tobytes()
     assert half.image.tobytes() != plain.image.tobytes()
     assert half.details["references"] == {"scheme": "shared attention", "weights": [0.438]}
+
+
+def test_the_true_model_is_known_from_its_header_alone(tmp_path):
+    """A file of 12.8 billion weights, of which only the header was written."""
+    with init_empty_weights():
+        network = Krea2Transformer2DModel()
+    shapes = {tiny_krea.official(name): list(w.shape) for name, w in network.state_dict().items()}
+    shapes = {n: [math.prod(shape)] if n.endswith(".mod.lin") else shape for n, shape in shapes.items()}
+    end, told = 0, {}
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        told[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
+    header = json.dumps(told).encode()
+    file = tmp_path / "turbo.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(file, file.stat().st_size + end)
+    part = open_weights.transformer_at(file)
+    assert part.network.config.num_layers == 28
+    assert part.network.config.axes_dims_rope == (32, 48, 48)
+    assert part.network.state_dict().keys() == network.state_dict().keys()
+    assert part.dtype == torch.bfloat16
+    assert part.bytes == pytest.approx(25.64e9, rel=0.001)
+
+
+def test_the_command_line_lists_checks_and_finds_them(turbo, raw, monkeypatch, capsys):
+    for name, value in {"TURBO": turbo, "RAW": raw, "PARTS": ""}.items():
+        monkeypatch.setenv(f"EASEL_KREA_{name}", str(value))
+    for arguments in (["list"], ["check"], ["path", "raw"]):
+        app(["models", *arguments], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert f"medium, medium-turbo  {turbo}" in told
+    assert "turbo  whole" in told
+    assert "on cpu, where" in told
+    assert told.endswith(f"{raw}\n")
+    monkeypatch.setenv("EASEL_KREA_RAW", str(turbo))
+    with pytest.raises(CheckpointError, match="is Turbo: EASEL_KREA_RAW must not name it"):
+        app(["models", "check"], standalone_mode=False)
+
+
+def test_a_whole_server_paints_with_them(turbo, raw, data_folder):
+    weights = {"EASEL_KREA_TURBO": str(turbo), "EASEL_KREA_RAW": str(raw)}
+    with (
+        serving(data_folder, EASEL_MODELS="krea", **weights) as served,
+        Client(served.token, served.url) as client,
+    ):
+        picture = client.generate("a fox", model="medium-turbo", seed=3)
+    assert Image.open(io.BytesIO(picture.content)).size == (1024, 1024)

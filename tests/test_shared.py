@@ -77,11 +77,12 @@ def test_a_reference_twice_at_half_its_weight_is_one_reference(transformer):
 def test_where_keys_do_not_turn_a_references_layout_means_nothing():
     """With only the first axis heard, tokens of a reference may change places."""
     q, k, v = (drawn(1, 10, heads, 16, seed=heads) for heads in (4, 2, 2))
-    said = shared.Said(drawn(1, 6, 4, 16, seed=5), drawn(1, 6, 2, 16, seed=6), drawn(1, 6, 2, 16, seed=7))
+    queries = shared.manner_of(drawn(1, 6, 4, 16, seed=5))
+    said = shared.Said(queries, drawn(1, 6, 2, 16, seed=6), drawn(1, 6, 2, 16, seed=7))
     order = torch.randperm(6)
     still = torch.tensor([1.0] * 4 + [0.0] * 12)
     one = shared.look_around(q, k, v, 3, still, said)
-    other = shared.look_around(q, k, v, 3, still, shared.Said(*(x[:, order] for x in said)))
+    other = shared.look_around(q, k, v, 3, still, shared.Said(queries, said.k[:, order], said.v[:, order]))
     assert torch.allclose(one, other, atol=1e-6)
 
 
@@ -95,10 +96,10 @@ def test_what_turns_fast_is_silent_and_what_turns_slowly_is_loudest():
 
 def test_statistics_are_taken_over_as_far_as_asked():
     x, other = drawn(1, 50, 2, 8, seed=1), 3 * drawn(1, 70, 2, 8, seed=2) + 5
-    whole = shared.like(x, other, 1.0)
+    whole = shared.like(x, shared.manner_of(other), 1.0)
     assert torch.allclose(whole.mean(1), other.mean(1), atol=1e-4)
     assert torch.allclose(whole.std(1), other.std(1), atol=1e-4)
-    assert torch.equal(shared.like(x, other, 0.0), x)
+    assert torch.equal(shared.like(x, shared.manner_of(other), 0.0), x)
 
 
 def test_away_from_a_reference_no_token_grows():

@@ -90,7 +90,7 @@ class KreaEngine:
 
     def _heard(self, transformer: Krea2Transformer2DModel, prompt: str) -> Tensor:
         """The prompt's features (1, T, D): they are the same at all steps."""
-        return fuse_text(transformer, self._text.tapped(prompt).to(transformer.img_in.weight.dtype))
+        return fuse_text(transformer, self._text.tapped(prompt).to(transformer.img_in.weight))
 
     def _sample(
         self,

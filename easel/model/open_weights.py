@@ -193,9 +193,14 @@ class Plan:
 
     @property
     def need(self) -> float:
-        """The bytes of memory that painting takes at least: with one transformer at a time."""
+        """The bytes of memory that painting takes, with one transformer at a time."""
         largest = max(part.bytes for part in self.transformers.values())
         return largest + self.text.bytes + self.vae.bytes + WORKING_BYTES
+
+    @property
+    def least(self) -> float:
+        """The same where the text encoder reads on the processor."""
+        return self.need - self.text.bytes
 
     @property
     def files(self) -> set[Path]:
@@ -228,8 +233,8 @@ def _check_distilled(weights: Weights, place: Path) -> None:
 
 def check_memory(plan: Plan, free: float) -> None:
     """Raise CheckpointError unless so many bytes of memory are enough."""
-    if plan.need > free:
+    if plan.least > free:
         raise CheckpointError(
-            f"Krea 2 takes {plan.need / 1e9:.1f} GB of memory here, and {free / 1e9:.1f} GB are free: take a "
+            f"Krea 2 takes {plan.least / 1e9:.1f} GB of memory here, and {free / 1e9:.1f} GB are free: take a "
             "larger GPU, or set EASEL_KREA_TURBO to a file in eight bits (krea2_turbo_fp8_scaled.safetensors)"
         )

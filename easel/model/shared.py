@@ -3,9 +3,9 @@
 At each step the references, noised as far as the picture is, pass through the network beside a prompt that
 says nothing. From the second quarter of the blocks on, the picture looks at their keys and values too, its
 own queries, keys and values brought near to their statistics (StyleAligned, arXiv 2312.02133). Each reference
-is looked at by itself and the outcomes are mixed, so that several do not compete for attention and their order
-means nothing. A reference's keys lose what turns fast with position (RoPE), so that colours and strokes are
-found wherever they are and its layout is not copied.
+is looked at by itself and the outcomes are mixed, so that several do not compete for attention and their
+order means nothing. A reference's keys lose what turns fast with position (RoPE), so that colours and strokes
+are found wherever they are and its layout is not copied.
 
 The numbers are those that others settled on for Krea 2; without its weights none of them was tried here.
 """
@@ -37,12 +37,19 @@ class Look(NamedTuple):
     weight: float  # how far attention goes to it: 1 is all the way, below 0 is away from it
 
 
-class Said(NamedTuple):
-    """What a reference says in one block, each (1, R, heads or kv heads, head dim)."""
+class Manner(NamedTuple):
+    """Mean and spread over tokens, (1, 1, heads, head dim) each."""
 
-    q: Tensor
-    k: Tensor
-    v: Tensor
+    mean: Tensor
+    spread: Tensor
+
+
+class Said(NamedTuple):
+    """What a reference says in one block."""
+
+    q: Manner  # of its queries
+    k: Tensor  # (1, R, kv heads, head dim), rotated
+    v: Tensor  # (1, R, kv heads, head dim)
 
 
 Voices = Sequence[tuple[float, Sequence[Said | None]]]  # weights, and what is said in each block
@@ -81,7 +88,7 @@ def listen_to(
         table = modulation_of(block, modulation, hidden.dtype)
         q, k, v, gate = projected(block, hidden, table, rotary)
         heard = i >= first_block(transformer)
-        said.append(Said(q[:, words:], k[:, words:], v[:, words:]) if heard else None)
+        said.append(Said(manner_of(q[:, words:]), k[:, words:], v[:, words:]) if heard else None)
         hidden = finished(block, hidden, attend(q, k, v, None), gate, table)
     return said
 
@@ -133,17 +140,20 @@ def mixed(own: Tensor, found: Sequence[tuple[float, Tensor]]) -> Tensor:
 def look_around(q: Tensor, k: Tensor, v: Tensor, words: int, turning: Tensor, said: Said) -> Tensor:
     """What the picture's tokens find in the prompt, themselves and one reference, (1, N, D)."""
     q = like(q[:, words:], said.q, LIKE_KEYS)
-    keys = [k[:, :words], like(k[:, words:], said.k, LIKE_KEYS), LOUD * turning * said.k]
-    values = [v[:, :words], like(v[:, words:], said.v, LIKE_VALUES), said.v]
+    keys = [k[:, :words], like(k[:, words:], manner_of(said.k), LIKE_KEYS), LOUD * turning * said.k]
+    values = [v[:, :words], like(v[:, words:], manner_of(said.v), LIKE_VALUES), said.v]
     return attend(q, torch.cat(keys, 1), torch.cat(values, 1), None)
 
 
-def like(x: Tensor, other: Tensor, share: float) -> Tensor:
-    """`x` (1, N, heads, d) brought by `share` to the mean and spread over tokens of `other` (1, R, heads, d):
-    AdaIN, arXiv 1703.06868, eq. 8."""
-    mean, spread = x.mean(1, keepdim=True), x.std(1, keepdim=True)
-    theirs = (x - mean) / (spread + 1e-6) * other.std(1, keepdim=True) + other.mean(1, keepdim=True)
-    return torch.lerp(x, theirs, share)
+def manner_of(x: Tensor) -> Manner:
+    """The statistics of `x` (1, N, heads, d)."""
+    return Manner(x.mean(1, keepdim=True), x.std(1, keepdim=True))
+
+
+def like(x: Tensor, other: Manner, share: float) -> Tensor:
+    """`x` (1, N, heads, d) brought by `share` to other statistics: AdaIN, arXiv 1703.06868, eq. 8."""
+    own = manner_of(x)
+    return torch.lerp(x, (x - own.mean) / (own.spread + 1e-6) * other.spread + other.mean, share)
 
 
 def loudness(axes: Sequence[int]) -> Tensor:

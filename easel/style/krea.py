@@ -30,12 +30,14 @@ class KreaPainter:
 
     engine = "krea"
 
-    def __init__(self, plan: open_weights.Plan, device: torch.device, reader: LookReader) -> None:
+    def __init__(
+        self, plan: open_weights.Plan, device: torch.device, text_device: torch.device, reader: LookReader
+    ) -> None:
         self.checkpoint = f"krea-2-{fingerprint(plan.files)}"
         self._plan, self._device, self._reader = plan, device, reader
         self._engine = KreaEngine(
             Transformers(plan.transformers, device),
-            open_weights.load_text(plan.text, plan.parts, device),
+            open_weights.load_text(plan.text, plan.parts, text_device),
             plan.vae.load(device),
         )
 
@@ -46,7 +48,8 @@ class KreaPainter:
         free = free_memory(device)
         plan = open_weights.planned(*places(sources, free))
         open_weights.check_memory(plan, free)
-        return cls(plan, device, krea2.filled(LookReader, reader))
+        text_device = device if plan.need <= free else torch.device("cpu")
+        return cls(plan, device, text_device, krea2.filled(LookReader, reader))
 
     def paint(
         self,
