@@ -235,6 +235,6 @@ def check_memory(plan: Plan, free: float) -> None:
     """Raise CheckpointError unless so many bytes of memory are enough."""
     if plan.least > free:
         raise CheckpointError(
-            f"Krea 2 takes {plan.least / 1e9:.1f} GB of memory here, and {free / 1e9:.1f} GB are free: take a "
-            "larger GPU, or set EASEL_KREA_TURBO to a file in eight bits (krea2_turbo_fp8_scaled.safetensors)"
+            f"Krea 2 takes {plan.least / 1e9:.1f} GB of memory here, and {free / 1e9:.1f} GB are free: take "
+            "a larger GPU, or set EASEL_KREA_TURBO to a file in eight bits (krea2_turbo_fp8_scaled.safetensors)"
         )
