@@ -1,4 +1,4 @@
-"""python -m pytest tests/test_in_context.py — references in the picture's sequence, beside diffusers' blocks."""
+"""python -m pytest tests/test_in_context.py — references in the picture's sequence, beside diffusers'."""
 
 import pytest
 import tiny_krea

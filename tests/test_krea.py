@@ -170,6 +170,24 @@ def test_eight_bits_stay_eight_bits_and_paint_nearly_the_same(turbo, tmp_path):
     assert 0 < (plain - eight).norm() / plain.norm() < 0.05
 
 
+def test_a_lora_on_eight_bits_is_kept_in_sixteen(turbo, tmp_path):
+    file = tiny_krea.save_single_file(turbo, tmp_path / "one.safetensors", eight_bits=True)
+    network = open_weights.transformer_at(file).load(CPU)
+    state = {
+        f"transformer.transformer_blocks.0.attn.to_q.lora_{half}.weight": torch.randn(size)
+        for half, size in (("A", (4, 64)), ("B", (64, 4)))
+    }
+    network.load_lora_adapter(state, adapter_name="style", prefix="transformer")
+    layer, x = network.transformer_blocks[0].attn.to_q, torch.randn(1, 5, 64, dtype=torch.bfloat16)
+    assert {weight.dtype for name, weight in layer.named_parameters() if "lora" in name} <= {
+        torch.bfloat16,
+        torch.float32,
+    }
+    with_it = layer(x)
+    network.disable_adapters()
+    assert not torch.equal(with_it, layer(x))
+
+
 def test_old_and_new_names_of_scales_mean_the_same(turbo, tmp_path):
     new = tiny_krea.save_single_file(turbo, tmp_path / "new.safetensors", eight_bits=True)
     state = {name.replace(".weight_scale", ".scale_weight"): w for name, w in load_file(new).items()}

@@ -63,12 +63,11 @@ class Part:
 
     def _read(self, name: str, get: Callable[[str], Tensor]) -> dict[str, Tensor]:
         weight, kept = get(self.weights[name].name), self._kept(name)
-        shape = self.network.get_parameter(name).shape
         if name not in self.scales:
-            return {name: weight.to(kept).view(shape)}
+            return {name: weight.to(kept).view(self.network.get_parameter(name).shape)}
         scale = get(self.scales[name].name).float().reshape(())
         if kept == weight.dtype:
-            return {name: weight, f"{name}_scale": scale}
+            return {f"{name}8": weight, f"{name}_scale": scale}
         return {name: (weight.float() * scale).to(kept)}
 
     def _kept(self, name: str) -> torch.dtype:
@@ -236,5 +235,5 @@ def check_memory(plan: Plan, free: float) -> None:
     if plan.least > free:
         raise CheckpointError(
             f"Krea 2 takes {plan.least / 1e9:.1f} GB of memory here, and {free / 1e9:.1f} GB are free: take "
-            "a larger GPU, or set EASEL_KREA_TURBO to a file in eight bits (krea2_turbo_fp8_scaled.safetensors)"
+            "a larger GPU, or set EASEL_KREA_TURBO to a file in eight bits (krea2_turbo_fp8_scaled)"
         )
