@@ -25,6 +25,7 @@ class KreaSources:
     turbo: str
     raw: str | None  # None: `large` is not painted
     parts: str  # text encoder, tokenizer and autoencoder; no file
+    style_lora: str | None = None  # a safetensors file
 
 
 class Settings(BaseSettings):
@@ -77,6 +78,9 @@ class Settings(BaseSettings):
     listening_socket: int | None = None
     """Set by `easel serve` for its API process: the file descriptor to answer on."""
 
+    krea_style_lora: str = ""
+    """A LoRA for Krea-2-Turbo that reads style references in context; without it, attention is shared."""
+
     @property
     def limits(self) -> Limits:
         """What each workspace may have going."""
@@ -85,7 +89,8 @@ class Settings(BaseSettings):
     @property
     def krea(self) -> KreaSources:
         """Where Krea's open weights are."""
-        return KreaSources(self.krea_turbo, self.krea_raw or None, self.krea_parts or self.krea_turbo)
+        parts = self.krea_parts or self.krea_turbo
+        return KreaSources(self.krea_turbo, self.krea_raw or None, parts, self.krea_style_lora or None)
 
     def environment(self) -> dict[str, str]:
         """The same settings as environment variables, for a child process."""

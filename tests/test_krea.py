@@ -24,6 +24,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from serving import serving
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from easel.catalog import MODELS, RECIPES, Recipe
 from easel.catalog import SIZES as SHAPES
@@ -32,12 +33,12 @@ from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers
 from easel.errors import Cancelled, CheckpointError, EngineError
 from easel.model import hub, official, open_weights
 from easel.model.eight_bits import Linear8
-from easel.model.prompts import MOST_TOKENS
+from easel.model.prompts import MOST_TOKENS, patches
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Materials, Mood, Reference, Step
 from easel.sdk.client import Client
 from easel.settings import KreaSources, Settings
-from easel.style.krea import KreaPainter, shown
+from easel.style.krea import KreaPainter, looked_at
 
 CPU = torch.device("cpu")
 NOTHING = Materials()
@@ -533,7 +534,7 @@ def test_the_checkpoints_name_changes_with_its_weights(turbo, raw):
 
 def test_references_are_shown_small_and_those_of_strength_0_not_at_all():
     large, small = Image.new("RGB", (4000, 1000)), Image.new("RGB", (40, 90))
-    seen = shown([Reference(large, 1.0), Reference(large, 0), Reference(small, -0.5)])
+    seen = looked_at([Reference(large, 1.0), Reference(large, 0), Reference(small, -0.5)])
     assert [image.size for image, _ in seen] == [(1024, 256), (32, 96)]
     assert [weight for _, weight in seen] == [0.75, pytest.approx(-0.21875)]
 
@@ -597,3 +598,75 @@ def test_a_whole_server_paints_with_them(turbo, raw, data_folder):
     ):
         picture = client.generate("a fox", model="medium-turbo", seed=3)
     assert Image.open(io.BytesIO(picture.content)).size == (1024, 1024)
+
+
+def test_pictures_are_cut_as_qwens_own_processor_cuts_them():
+    theirs = Qwen2VLImageProcessorPil(
+        patch_size=16,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+        size={"shortest_edge": 32 * 32, "longest_edge": 384 * 384},
+    )
+    for size in ((64, 96), (320, 224), (32, 32)):
+        noise = np.random.default_rng(1).integers(0, 255, (*size, 3), dtype=np.uint8)
+        picture = Image.fromarray(noise)
+        mine, rows, columns = patches(picture)
+        told = theirs(picture, return_tensors="pt")
+        assert told["image_grid_thw"].tolist() == [[1, rows, columns]]
+        assert (mine - told["pixel_values"]).abs().max() < 1e-5
+    assert patches(Image.new("RGB", (3000, 1000)))[1:] == (14, 42)
+
+
+def test_a_prompt_hears_the_pictures_before_it(turbo):
+    text = open_weights.load_text(open_weights.text_encoder_at(turbo), turbo, CPU)
+    one, two = Image.new("RGB", (64, 96), "red"), Image.new("RGB", (96, 96), "blue")
+    plain, seen, other = (text.tapped("a fox", pictures) for pictures in ((), (one, two), (one, one)))
+    frames = sum(len(tiny_krea.tokenizer()(f"Picture {i}: ").input_ids) for i in (1, 2))
+    assert seen.shape[1] == plain.shape[1] + 2 * 3 + 3 * 3 + 2 * 2 + frames
+    assert not torch.allclose(seen[:, -3:], plain[:, -3:], atol=1e-3)
+    assert other.shape[1] == seen.shape[1] - 3
+
+
+@pytest.fixture(scope="module")
+def style_lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ai-toolkit writes it."""
+    generator = torch.Generator().manual_seed(2)
+    state = {
+        f"diffusion_model.blocks.{i}.attn.{name}.lora_{half}.weight": torch.randn(size, generator=generator)
+        for i in range(3)
+        for name in ("wq", "wo")
+        for half, size in (("A", (4, 64)), ("B", (64, 4)))
+    }
+    file = tmp_path_factory.mktemp("lora") / "style.safetensors"
+    save_file({name: weight / 10 for name, weight in state.items()}, file)
+    return file
+
+
+@pytest.mark.usefixtures("small")
+def test_with_a_style_lora_references_are_read_in_context(turbo, raw, painter, style_lora):
+    styled = KreaPainter.load(KreaSources(str(turbo), str(raw), str(turbo), str(style_lora)))
+    red = Image.new("RGB", (96, 64), "red")
+
+    def painted(route: str, *strengths: float):
+        return paint(styled, route, materials=Materials([Reference(red, s) for s in strengths]))
+
+    plain = paint(painter).image.tobytes()
+    assert painted("medium").image.tobytes() == plain
+    assert painted("medium", 0).image.tobytes() == plain
+    pictures = [painted("medium", *strengths) for strengths in ((0.5,), (1.0,), (1.0, 1.0), (-0.5,))]
+    assert len({painting.image.tobytes() for painting in pictures} | {plain}) == 5
+    assert pictures[2].details["references"] == {"scheme": "in context", "weights": [1.0, 1.0]}
+    assert painted("large", 0.5).details["references"]["scheme"] == "shared attention"
+    assert painted("medium").image.tobytes() == plain
+
+
+def test_a_file_that_is_no_lora_for_krea_is_refused(turbo, tmp_path, style_lora):
+    network = open_weights.transformer_at(turbo).network
+    assert open_weights.style_lora_at(style_lora, network)
+    wide = {"diffusion_model.blocks.0.attn.wq.lora_A.weight": torch.zeros(4, 6144)}
+    for state in ({"something.else": torch.zeros(2)}, {"unet.to_q.lora_A.weight": torch.zeros(2, 2)}, wide):
+        save_file(state, tmp_path / "odd.safetensors")
+        with pytest.raises(CheckpointError, match=r"odd.safetensors' (is another network's|cannot be used)"):
+            open_weights.style_lora_at(tmp_path / "odd.safetensors", network)
+    with pytest.raises(CheckpointError, match="is missing"):
+        open_weights.style_lora_at(tmp_path / "absent.safetensors", network)

@@ -65,6 +65,9 @@ def check() -> None:
     for weights, transformer in plan.transformers.items():
         results.print(f"{weights:<6} whole, {transformer.bytes / 1e9:.1f} GB of memory")
     results.print(f"parts  whole, {(plan.text.bytes + plan.vae.bytes) / 1e9:.1f} GB of memory")
+    if lora := settings_with().krea.style_lora:
+        open_weights.style_lora_at(Path(lora).expanduser(), plan.transformers["turbo"].network)
+        results.print("style  its LoRA is this network's")
     open_weights.check_memory(plan, free)
     results.print(f"needs {plan.need / 1e9:.1f} GB on {device}, where {free / 1e9:.1f} GB are free")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from easel.catalog import Weights
 from easel.engine.sampler import sample
-from easel.model import flow, latents, pixels, shared
+from easel.model import flow, in_context, latents, open_weights, pixels, shared
 from easel.model.open_weights import WORKING_BYTES, Part
 from easel.model.prompts import PromptEncoder
 from easel.model.transformer import fuse_text, grid
@@ -38,23 +38,38 @@ class Conditioning:
     weights: Weights
     steps: int
     guidance: float  # v = cond + guidance * (cond - uncond)
-    references: Sequence[tuple[Image.Image, float]] = ()  # sides multiples of TOKEN, each with its weight
+    looks: Sequence[tuple[Image.Image, float]] = ()  # references to share attention with, and their weights
+    context: Sequence[tuple[Image.Image, float]] = ()  # references for the style LoRA, and their strengths
 
 
 class Transformers:
     """Turbo and Raw, of which as many stay on the device as it has room for."""
 
-    def __init__(self, parts: Mapping[Weights, Part], device: torch.device) -> None:
-        self._parts, self._device = parts, device
+    def __init__(
+        self, parts: Mapping[Weights, Part], device: torch.device, style_lora: dict[str, Tensor] | None = None
+    ) -> None:
+        self._parts, self._device, self._style_lora = parts, device, style_lora
         self._loaded: dict[Weights, Krea2Transformer2DModel] = {}
 
-    def take(self, weights: Weights) -> Krea2Transformer2DModel:
-        """The transformer, loaded; others give way where there is no room."""
+    def take(self, weights: Weights, styled: bool = False) -> Krea2Transformer2DModel:
+        """The transformer, loaded, with the style LoRA if it is to be `styled`; others give way where there
+        is no room."""
         if weights not in self._loaded:
             if self._parts[weights].bytes + WORKING_BYTES > free_memory(self._device):
                 self._loaded.clear()
-            self._loaded[weights] = self._parts[weights].load(self._device)
-        return self._loaded[weights]
+            self._loaded[weights] = self._load(weights)
+        transformer = self._loaded[weights]
+        if styled:
+            transformer.enable_adapters()
+        elif self._style_lora and weights == "turbo":
+            transformer.disable_adapters()
+        return transformer
+
+    def _load(self, weights: Weights) -> Krea2Transformer2DModel:
+        transformer = self._parts[weights].load(self._device)
+        if self._style_lora and weights == "turbo":
+            open_weights.add_style_lora(transformer, self._style_lora)
+        return transformer
 
 
 class KreaEngine:
@@ -68,7 +83,7 @@ class KreaEngine:
     def paint(self, conditioning: Conditioning, on_step: Callable[[Step], None]) -> Image.Image:
         """The picture; `on_step` hears of each step and may raise to stop."""
         begun = time.perf_counter()
-        transformer = self._transformers.take(conditioning.weights)
+        transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
         loaded = time.perf_counter()
         z = self._sample(transformer, conditioning, on_step)
         sampled = time.perf_counter()
@@ -81,16 +96,18 @@ class KreaEngine:
     @torch.inference_mode()
     def unfinished(self, conditioning: Conditioning) -> Tensor:
         """The latents (1, C, height / 8, width / 8) that the decoder makes the picture of."""
-        transformer = self._transformers.take(conditioning.weights)
+        transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
         return self._sample(transformer, conditioning, lambda step: None)
 
     def cuts(self, prompt: str) -> bool:
         """Whether the prompt is longer than what the text encoder hears."""
         return self._text.is_cut(prompt)
 
-    def _heard(self, transformer: Krea2Transformer2DModel, prompt: str) -> Tensor:
+    def _heard(
+        self, transformer: Krea2Transformer2DModel, prompt: str, pictures: Sequence[Image.Image] = ()
+    ) -> Tensor:
         """The prompt's features (1, T, D): they are the same at all steps."""
-        return fuse_text(transformer, self._text.tapped(prompt).to(transformer.img_in.weight))
+        return fuse_text(transformer, self._text.tapped(prompt, pictures).to(transformer.img_in.weight))
 
     def _sample(
         self,
@@ -98,7 +115,8 @@ class KreaEngine:
         conditioning: Conditioning,
         on_step: Callable[[Step], None],
     ) -> Tensor:
-        text = self._heard(transformer, conditioning.prompt)
+        shown = [image for image, _ in conditioning.context]
+        text = self._heard(transformer, conditioning.prompt, shown)
         negative = self._heard(transformer, conditioning.negative) if conditioning.guidance > 0 else None
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
         distilled = conditioning.weights == "turbo"
@@ -117,18 +135,28 @@ class KreaEngine:
             grid(rows, columns).to(text.device),
             negative=negative,
             guidance=conditioning.guidance,
-            looks=[self._look(image, weight) for image, weight in conditioning.references],
-            nothing=self._heard(transformer, "") if conditioning.references else None,
+            references=self._context(conditioning, 1),
+            away=self._context(conditioning, -1),
+            looks=[self._look(image, weight) for image, weight in conditioning.looks],
+            nothing=self._heard(transformer, "") if conditioning.looks else None,
             on_step=report,
         )
         return latents.unpack(tokens, rows, PATCH)
 
     def _look(self, image: Image.Image, weight: float) -> shared.Look:
         """A reference's latents, and noise for them that is always the same."""
-        z = pixels.encode(self._vae, latents.to_tensor(image).to(self._vae.device))
+        z = self._encoded(image)
         noise = latents.noise(shared.NOISE, z.shape[1], z.shape[2], z.shape[3], PATCH).to(z.device)
         positions = grid(image.height // TOKEN, image.width // TOKEN).to(z.device)
         return shared.Look(latents.pack(z, PATCH), noise, positions, weight)
+
+    def _context(self, conditioning: Conditioning, sign: int) -> in_context.Context | None:
+        """The references whose strengths have this sign, as the style LoRA reads them."""
+        felt = [(self._encoded(image), sign * s) for image, s in conditioning.context if sign * s > 0]
+        return in_context.context_of(felt) if felt else None
+
+    def _encoded(self, image: Image.Image) -> Tensor:
+        return pixels.encode(self._vae, latents.to_tensor(image).to(self._vae.device))
 
     def _preview(self, z: Tensor) -> Image.Image:
         """A small picture of latents: they are shrunk first, so that decoding takes a sixteenth."""

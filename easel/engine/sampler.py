@@ -7,7 +7,7 @@ import torch
 from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
-from easel.model import shared
+from easel.model import in_context, shared
 from easel.model.transformer import References, predict
 
 OnStep = Callable[[int, Tensor], None]  # the step's number from 1, and what the picture looks like by now
@@ -21,8 +21,8 @@ def sample(
     positions: Tensor,
     *,
     sketch: Tensor | None = None,
-    references: References | None = None,
-    away: References | None = None,
+    references: References | in_context.Context | None = None,
+    away: References | in_context.Context | None = None,
     text_mask: Tensor | None = None,
     negative: Tensor | None = None,
     guidance: float = 0.0,
@@ -44,9 +44,13 @@ def sample(
     """
     channels = noise.shape[-1]
 
-    def flow(x: Tensor, t: Tensor, text: Tensor, references: References | None) -> Tensor:
+    def flow(
+        x: Tensor, t: Tensor, text: Tensor, references: References | in_context.Context | None
+    ) -> Tensor:
         if voices:
             return shared.predict(transformer, x.to(text.dtype), t, text, positions, voices).float()
+        if isinstance(references, in_context.Context):
+            return in_context.predict(transformer, x.to(text.dtype), t, text, positions, references).float()
         seen = (x if sketch is None else torch.cat([x, sketch], -1)).to(transformer.img_in.weight.dtype)
         said = predict(transformer, seen, t, text, positions, references, text_mask)[..., :channels].float()
         return said if sketch is None else (x - sketch - said) / t[:, None, None]

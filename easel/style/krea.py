@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from easel.catalog import RECIPES, Model
+from easel.catalog import RECIPES, Model, Recipe
 from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers, best_device, free_memory, peak_gb
 from easel.errors import EngineError
 from easel.model import krea2, open_weights
@@ -23,6 +23,7 @@ from easel.style.painter import SHIPPED
 from easel.style.taste import taste
 
 SIDE = 512  # pixels a side of a square as large as a reference may be: a quarter of a picture's tokens
+MOST = 1024  # the same in context
 
 
 class KreaPainter:
@@ -31,12 +32,19 @@ class KreaPainter:
     engine = "krea"
 
     def __init__(
-        self, plan: open_weights.Plan, device: torch.device, text_device: torch.device, reader: LookReader
+        self,
+        plan: open_weights.Plan,
+        device: torch.device,
+        text_device: torch.device,
+        style_lora: Path | None,
+        reader: LookReader,
     ) -> None:
-        self.checkpoint = f"krea-2-{fingerprint(plan.files)}"
+        self.checkpoint = f"krea-2-{fingerprint(plan.files | ({style_lora} if style_lora else set()))}"
         self._plan, self._device, self._reader = plan, device, reader
+        self._in_context = style_lora is not None
+        lora = style_lora and open_weights.style_lora_at(style_lora, plan.transformers["turbo"].network)
         self._engine = KreaEngine(
-            Transformers(plan.transformers, device),
+            Transformers(plan.transformers, device, lora or None),
             open_weights.load_text(plan.text, plan.parts, text_device),
             plan.vae.load(device),
         )
@@ -49,7 +57,8 @@ class KreaPainter:
         plan = open_weights.planned(*places(sources, free))
         open_weights.check_memory(plan, free)
         text_device = device if plan.need <= free else torch.device("cpu")
-        return cls(plan, device, text_device, krea2.filled(LookReader, reader))
+        lora = Path(sources.style_lora).expanduser() if sources.style_lora else None
+        return cls(plan, device, text_device, lora, krea2.filled(LookReader, reader))
 
     def paint(
         self,
@@ -76,10 +85,16 @@ class KreaPainter:
             weights=recipe.weights,
             steps=recipe.steps,
             guidance=recipe.guidance,
-            references=shown(materials.references),
+            **self._shown(materials.references, recipe),
         )
         image = self._engine.paint(conditioning, on_step)
         return Painting(image, prompt, self._details(conditioning, request))
+
+    def _shown(self, references: Sequence[Reference], recipe: Recipe) -> dict[str, Any]:
+        """The references, for the style LoRA if there is one for these weights."""
+        if self._in_context and recipe.weights == "turbo":
+            return {"context": [(at_most(r.image, MOST), r.strength) for r in references if r.strength != 0]}
+        return {"looks": looked_at(references)}
 
     def _details(self, conditioning: Conditioning, request: GenerationRequest) -> dict[str, Any]:
         return {
@@ -88,8 +103,8 @@ class KreaPainter:
             "guidance": conditioning.guidance,
             "negative_prompt": conditioning.negative if conditioning.guidance else None,
             "references": {
-                "scheme": "shared attention",
-                "weights": [round(weight, 3) for _, weight in conditioning.references],
+                "scheme": "in context" if conditioning.context else "shared attention",
+                "weights": [round(s, 3) for _, s in (*conditioning.context, *conditioning.looks)],
             },
             "creativity": f"{request.creativity}: the prompt is painted as it was written",
             "prompt_cut": self._engine.cuts(conditioning.prompt),
@@ -102,8 +117,8 @@ class KreaPainter:
         return taste(pictures, self._reader)
 
 
-def shown(references: Sequence[Reference]) -> list[tuple[Image.Image, float]]:
-    """References as the network sees them, with their weights; those of strength 0 are left out."""
+def looked_at(references: Sequence[Reference]) -> list[tuple[Image.Image, float]]:
+    """References to share attention with, and their weights; those of strength 0 are left out."""
     felt = [one for one in references if one.strength != 0]
     weights = balanced([weight_of(one.strength) for one in felt])
     return [(at_most(one.image, SIDE), weight) for one, weight in zip(felt, weights, strict=True)]
