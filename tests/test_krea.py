@@ -550,7 +550,7 @@ def test_a_reference_moves_the_picture_and_one_of_strength_0_does_not(painter):
     plain, none, half = paint(painter), painted_with(0), painted_with(0.5)
     assert none.image.tobytes() == plain.image.tobytes()
     assert half.image.tobytes() != plain.image.tobytes()
-    assert half.details["references"] == {"scheme": "shared attention", "weights": [0.438]}
+    assert half.details["references"] == {"in_context": [], "shared_attention": [0.438]}
 
 
 def test_the_true_model_is_known_from_its_header_alone(tmp_path):
@@ -655,8 +655,8 @@ def test_with_a_style_lora_references_are_read_in_context(turbo, raw, painter, s
     assert painted("medium", 0).image.tobytes() == plain
     pictures = [painted("medium", *strengths) for strengths in ((0.5,), (1.0,), (1.0, 1.0), (-0.5,))]
     assert len({painting.image.tobytes() for painting in pictures} | {plain}) == 5
-    assert pictures[2].details["references"] == {"scheme": "in context", "weights": [1.0, 1.0]}
-    assert painted("large", 0.5).details["references"]["scheme"] == "shared attention"
+    assert pictures[2].details["references"] == {"in_context": [1.0, 1.0], "shared_attention": []}
+    assert painted("large", 0.5).details["references"] == {"in_context": [], "shared_attention": [0.438]}
     assert painted("medium").image.tobytes() == plain
 
 

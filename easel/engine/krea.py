@@ -51,6 +51,7 @@ class Transformers:
         self._parts, self._device, self._style_lora = parts, device, style_lora
         self._loaded: dict[Weights, Krea2Transformer2DModel] = {}
 
+    @torch.inference_mode()
     def take(self, weights: Weights, styled: bool = False) -> Krea2Transformer2DModel:
         """The transformer, loaded, with the style LoRA if it is to be `styled`; others give way where there
         is no room."""
@@ -115,7 +116,7 @@ class KreaEngine:
         conditioning: Conditioning,
         on_step: Callable[[Step], None],
     ) -> Tensor:
-        shown = [image for image, _ in conditioning.context]
+        shown = [image for image, strength in conditioning.context if strength > 0]
         text = self._heard(transformer, conditioning.prompt, shown)
         negative = self._heard(transformer, conditioning.negative) if conditioning.guidance > 0 else None
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN

@@ -22,6 +22,10 @@ from easel.style.expand import join
 from easel.style.painter import SHIPPED
 from easel.style.taste import taste
 
+NOTICE = (  # as the licence asks of whoever makes the model available
+    "Krea 2 is licensed under the Krea 2 Community License Agreement. For more information, visit "
+    "https://krea.ai/krea-2-licensing."
+)
 SIDE = 512  # pixels a side of a square as large as a reference may be: a quarter of a picture's tokens
 MOST = 1024  # the same in context
 
@@ -43,8 +47,10 @@ class KreaPainter:
         self._plan, self._device, self._reader = plan, device, reader
         self._in_context = style_lora is not None
         lora = style_lora and open_weights.style_lora_at(style_lora, plan.transformers["turbo"].network)
+        transformers = Transformers(plan.transformers, device, lora or None)
+        transformers.take("turbo")  # the first picture need not wait for it
         self._engine = KreaEngine(
-            Transformers(plan.transformers, device, lora or None),
+            transformers,
             open_weights.load_text(plan.text, plan.parts, text_device),
             plan.vae.load(device),
         )
@@ -98,15 +104,16 @@ class KreaPainter:
 
     def _details(self, conditioning: Conditioning, request: GenerationRequest) -> dict[str, Any]:
         return {
+            "notice": NOTICE,
             "weights": conditioning.weights,
             "steps": conditioning.steps,
             "guidance": conditioning.guidance,
             "negative_prompt": conditioning.negative if conditioning.guidance else None,
             "references": {
-                "scheme": "in context" if conditioning.context else "shared attention",
-                "weights": [round(s, 3) for _, s in (*conditioning.context, *conditioning.looks)],
+                "in_context": [strength for _, strength in conditioning.context],
+                "shared_attention": [round(weight, 3) for _, weight in conditioning.looks],
             },
-            "creativity": f"{request.creativity}: the prompt is painted as it was written",
+            "creativity": f"{request.creativity}: the prompt is not expanded",
             "prompt_cut": self._engine.cuts(conditioning.prompt),
             "memory_gb": peak_gb(self._device),
             "timings": {f"{part}_seconds": round(s, 3) for part, s in self._engine.seconds.items()},
