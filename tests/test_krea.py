@@ -28,6 +28,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from easel.catalog import MODELS, RECIPES, Recipe
 from easel.catalog import SIZES as SHAPES
+from easel.cli.doctor import checkpoint
 from easel.cli.main import app
 from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers
 from easel.errors import Cancelled, CheckpointError, EngineError
@@ -588,6 +589,16 @@ def test_the_command_line_lists_checks_and_finds_them(turbo, raw, monkeypatch, c
     monkeypatch.setenv("EASEL_KREA_RAW", str(turbo))
     with pytest.raises(CheckpointError, match="is Turbo: EASEL_KREA_RAW must not name it"):
         app(["models", "check"], standalone_mode=False)
+    monkeypatch.setenv("EASEL_KREA_RAW", "")
+    with pytest.raises(CheckpointError, match="there is no 'raw': EASEL_KREA_RAW is empty"):
+        app(["models", "path", "raw"], standalone_mode=False)
+
+
+def test_the_doctor_reads_only_what_the_files_say(turbo):
+    found = checkpoint(Settings(models="krea", krea_turbo=str(turbo), krea_raw=""))
+    assert found == "Krea's open weights, which take 3.0 GB of memory"
+    with pytest.raises(CheckpointError, match="there is no folder or file '/nowhere'"):
+        checkpoint(Settings(models="krea", krea_turbo=str(turbo), krea_raw="/nowhere"))
 
 
 def test_a_whole_server_paints_with_them(turbo, raw, data_folder):
@@ -670,3 +681,22 @@ def test_a_file_that_is_no_lora_for_krea_is_refused(turbo, tmp_path, style_lora)
             open_weights.style_lora_at(tmp_path / "odd.safetensors", network)
     with pytest.raises(CheckpointError, match="is missing"):
         open_weights.style_lora_at(tmp_path / "absent.safetensors", network)
+
+
+def test_a_text_encoder_as_qwen_publishes_it_hears_the_same(turbo, tmp_path):
+    """With its head for words, by that class' names, and the older spelling of its configuration."""
+    shutil.copytree(turbo, tmp_path / "older")
+    folder = tmp_path / "older" / "text_encoder"
+    state = {f"model.{name}": w for name, w in load_file(folder / "model.safetensors").items()}
+    save_file(state | {"lm_head.weight": torch.zeros(2, 2)}, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    turning = config["text_config"].pop("rope_parameters")
+    config["text_config"]["rope_theta"] = turning.pop("rope_theta")
+    config["text_config"]["rope_scaling"] = turning
+    (folder / "config.json").write_text(json.dumps(config))
+    texts = (
+        open_weights.load_text(open_weights.text_encoder_at(place), place, CPU)
+        for place in (turbo, tmp_path / "older")
+    )
+    one, other = (text.tapped("a fox in the snow") for text in texts)
+    assert torch.equal(one, other)

@@ -50,7 +50,7 @@ def check() -> None:
     """Say whether the weights are whole and fit; only what the files tell of themselves is read."""
     from easel.engine.krea import best_device, free_memory
     from easel.model import open_weights
-    from easel.model.hub import at_hand, check_room, places, to_fetch
+    from easel.model.hub import at_hand, check_room, here, places, to_fetch
 
     device = best_device()
     free = free_memory(device)
@@ -61,7 +61,7 @@ def check() -> None:
         say(f"{part}: {sum(files.values()) / 1e9:.1f} GB of {source} are to be fetched, and fit")
     if away:
         return
-    plan = open_weights.planned(*places(settings_with().krea, free))
+    plan = open_weights.planned(*places(settings_with().krea, here))
     for weights, transformer in plan.transformers.items():
         results.print(f"{weights:<6} whole, {transformer.bytes / 1e9:.1f} GB of memory")
     results.print(f"parts  whole, {(plan.text.bytes + plan.vae.bytes) / 1e9:.1f} GB of memory")
@@ -75,12 +75,9 @@ def check() -> None:
 @models.command()
 def path(part: Annotated[Part, typer.Argument(help="turbo, raw or parts.")]) -> None:
     """Print the folder or file of a part."""
-    from easel.model.hub import at_hand
+    from easel.model.hub import here
 
     source = sources().get(part)
-    place = at_hand(source, folders(part)) if source else None
-    if place is None:
-        raise CheckpointError(
-            f"{source or part!r} is not on this machine: `easel serve --models krea` fetches it"
-        )
-    results.print(str(place))
+    if source is None:
+        raise CheckpointError(f"there is no {part!r}: EASEL_KREA_{part.upper()} is empty")
+    results.print(str(here(source, folders(part))))

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,11 @@ def wanted(sources: KreaSources) -> dict[str, list[str]]:
     return folders
 
 
-def places(sources: KreaSources, memory: float, hub: Any = None) -> tuple[dict[Weights, Path], Path]:
-    """Where the transformers and the other parts are, after what is not yet here was fetched.
-
-    Raises CheckpointError, as `fetched` does.
-    """
-    found = {source: fetched(source, folders, memory, hub) for source, folders in wanted(sources).items()}
+def places(
+    sources: KreaSources, find: Callable[[str, Sequence[str]], Path]
+) -> tuple[dict[Weights, Path], Path]:
+    """Where the transformers and the other parts are; `find`, which is `here` or `fetched`, says of each."""
+    found = {source: find(source, folders) for source, folders in wanted(sources).items()}
     transformers: dict[Weights, Path] = {"turbo": found[sources.turbo]}
     if sources.raw:
         transformers["raw"] = found[sources.raw]
@@ -60,6 +59,13 @@ def fetched(source: str, folders: Sequence[str], memory: float, hub: Any = None)
         raise CheckpointError(
             f"{source!r} could not be fetched whole: {error}; start again to go on"
         ) from None
+
+
+def here(source: str, folders: Sequence[str]) -> Path:
+    """The folder or file that `source` names, if it need not be fetched; CheckpointError otherwise."""
+    if place := at_hand(source, folders):
+        return place
+    raise CheckpointError(f"{source!r} is not on this machine: `easel serve --models krea` fetches it")
 
 
 def at_hand(source: str, folders: Sequence[str], hub: Any = None) -> Path | None:

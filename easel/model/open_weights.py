@@ -91,7 +91,7 @@ def transformer_at(place: Path) -> Part:
             stored = by_diffusers_names(stored_in(place))
             config = configuration(stored)
         with init_empty_weights():
-            network = Krea2Transformer2DModel(**config)
+            network = Krea2Transformer2DModel.from_config(config)
         return part(network, stored)
     except CheckpointError as error:
         raise CheckpointError(f"the transformer at {str(place)!r} cannot be used: {error}") from None
@@ -100,8 +100,9 @@ def transformer_at(place: Path) -> Part:
 def autoencoder_at(folder: Path) -> Part:
     """The autoencoder of the checkpoint `folder`; raises CheckpointError."""
     try:
+        config = _config(folder / "vae", "AutoencoderKLQwenImage")
         with init_empty_weights():
-            network = AutoencoderKLQwenImage(**_config(folder / "vae", "AutoencoderKLQwenImage"))
+            network = AutoencoderKLQwenImage.from_config(config)
         return part(network, stored_in(folder / "vae"))
     except CheckpointError as error:
         raise CheckpointError(f"the autoencoder at {str(folder)!r} cannot be used: {error}") from None
@@ -137,7 +138,7 @@ def _config(folder: Path, kind: str) -> dict[str, Any]:
     config = read_json(folder / "config.json")
     if config.get("_class_name") != kind:
         raise CheckpointError(f"it is a {config.get('_class_name')!r}, not a {kind!r}")
-    return {name: value for name, value in config.items() if not name.startswith("_")}
+    return config
 
 
 def part(network: nn.Module, stored: Mapping[str, Stored]) -> Part:

@@ -1,6 +1,7 @@
 """The painter of Krea's open weights, from a request to a picture."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers, bes
 from easel.errors import EngineError
 from easel.model import krea2, open_weights
 from easel.model.files import fingerprint
-from easel.model.hub import places
+from easel.model.hub import fetched, places
 from easel.model.reader import LookReader
 from easel.model.shared import balanced, weight_of
 from easel.schema.generation import GenerationRequest
@@ -60,7 +61,7 @@ class KreaPainter:
         """The painter of these weights, fetched if need be; raises CheckpointError saying what is wrong."""
         device = best_device()
         free = free_memory(device)
-        plan = open_weights.planned(*places(sources, free))
+        plan = open_weights.planned(*places(sources, partial(fetched, memory=free)))
         open_weights.check_memory(plan, free)
         text_device = device if plan.need <= free else torch.device("cpu")
         lora = Path(sources.style_lora).expanduser() if sources.style_lora else None
