@@ -199,6 +199,17 @@ def test_old_and_new_names_of_scales_mean_the_same(turbo, tmp_path):
     assert same(old, open_weights.transformer_at(new).load(CPU))
 
 
+def test_eight_bits_without_scales_are_taken_as_they_are(turbo, tmp_path):
+    state = load_file(tiny_krea.save_single_file(turbo, tmp_path / "one.safetensors"))
+    cut = {n: w.to(torch.float8_e4m3fn) if w.ndim == 2 and "mod" not in n else w for n, w in state.items()}
+    save_file(cut, tmp_path / "one.safetensors")
+    network = open_weights.transformer_at(tmp_path / "one.safetensors").load(CPU)
+    layer = network.transformer_blocks[0].ff.up
+    assert torch.equal(layer.weight8.float(), cut["blocks.0.mlp.up.weight"].float())
+    assert layer.weight_scale == 1
+    assert torch.equal(network.img_in.weight, cut["first.weight"].to(torch.bfloat16))
+
+
 def test_halves_stay_halves_and_norms_are_kept_whole(turbo, tmp_path):
     shutil.copytree(turbo, tmp_path / "half")
     Krea2Transformer2DModel.from_pretrained(turbo / "transformer").to(torch.bfloat16).save_pretrained(

@@ -33,7 +33,7 @@ from easel.model.files import Stored, read_json, stored_in
 from easel.model.official import by_diffusers_names, configuration
 from easel.model.prompts import TAPS, PromptEncoder
 
-KNOWN = ("F32", "BF16", "F16")  # what weights may be, beside eight bits with one scale a matrix
+KNOWN = ("F32", "BF16", "F16")  # what weights may be, beside eight bits with at most one scale a matrix
 WORKING_BYTES = 3e9  # what a 1K picture takes beside the weights
 
 
@@ -64,9 +64,10 @@ class Part:
 
     def _read(self, name: str, get: Callable[[str], Tensor]) -> dict[str, Tensor]:
         weight, kept = get(self.weights[name].name), self._kept(name)
-        if name not in self.scales:
+        if weight.dtype != torch.float8_e4m3fn:
             return {name: weight.to(kept).view(self.network.get_parameter(name).shape)}
-        scale = get(self.scales[name].name).float().reshape(())
+        beside = self.scales.get(name)
+        scale = get(beside.name).float().reshape(()) if beside else torch.ones((), device=weight.device)
         if kept == weight.dtype:
             return {f"{name}8": weight, f"{name}_scale": scale}
         return {name: (weight.float() * scale).to(kept)}
@@ -149,13 +150,13 @@ def part(network: nn.Module, stored: Mapping[str, Stored]) -> Part:
     weights = {name: one for name, one in stored.items() if not name.endswith(".weight_scale")}
     _same(network.state_dict(), weights)
     for name, one in weights.items():
-        scale = scales.get(name)
-        if one.dtype not in KNOWN and not (one.dtype == "F8_E4M3" and scale and scale.numel == 1):
+        eight = one.dtype == "F8_E4M3" and (name not in scales or scales[name].numel == 1)
+        if one.dtype not in KNOWN and not eight:
             raise CheckpointError(
                 f"{one.name!r} is kept as {one.dtype}: take a file in BF16, or in eight bits with one scale "
                 "a matrix (fp8_scaled)"
             )
-        if scale and name.startswith("transformer_blocks."):
+        if eight and name.startswith("transformer_blocks.") and len(one.shape) == 2:
             _in_eight_bits(network, name)
     plain = all(one.dtype == "F32" for one in weights.values())
     return Part(network, weights, scales, torch.float32 if plain else torch.bfloat16)
