@@ -32,6 +32,15 @@ class Model:
     prices: dict[Tier, Decimal]  # USD a finished picture
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How Krea's open weights paint one of the models on offer."""
+
+    weights: Weights
+    steps: int
+    guidance: float  # v = cond + guidance * (cond - uncond)
+
+
 def _prices(text: str, references: str, moodboard: str) -> dict[Tier, Decimal]:
     return {
         "text-to-image": Decimal(text),
@@ -46,4 +55,10 @@ MODELS: dict[str, Model] = {
         "medium-turbo", "Krea 2 Medium Turbo", "turbo", 4, 0.0, _prices("0.015", "0.0175", "0.020")
     ),
     "large": Model("large", "Krea 2 Large", "raw", 20, 0.0, _prices("0.060", "0.065", "0.070")),
+}
+
+RECIPES: dict[str, Recipe] = {
+    "medium": Recipe("turbo", 8, 0.0),  # as its authors recommend
+    "medium-turbo": Recipe("turbo", 4, 0.0),
+    "large": Recipe("raw", 52, 3.5),  # as its authors recommend
 }

@@ -18,6 +18,16 @@ class Limits:
     backlog: int | None = None  # jobs that wait behind those
 
 
+@dataclass(frozen=True)
+class KreaSources:
+    """What Krea's open weights are read from: each a folder, a safetensors file, or a name on the hub."""
+
+    turbo: str
+    raw: str | None  # None: `large` is not painted
+    parts: str  # text encoder, tokenizer and autoencoder; no file
+    style_lora: str | None = None  # a safetensors file
+
+
 class Settings(BaseSettings):
     """How one easel process is set up."""
 
@@ -49,10 +59,16 @@ class Settings(BaseSettings):
     """An OpenAI-compatible `/v1/moderations` that judges in place of the filter that ships."""
     moderation_key: str | None = Field(None, repr=False)
     """What is sent to it as the bearer token."""
-    models: Literal["nano", "null"] = "nano"
-    """Which painter works: the trained small model, or flat colours for tests."""
+    models: Literal["nano", "krea", "null"] = "nano"
+    """Which painter works: the trained small model, Krea's open weights, or flat colours for tests."""
     checkpoint: Path | None = None
-    """The checkpoint folder; without it, the one that ships with the package."""
+    """The checkpoint folder of the small model; without it, the one that ships with the package."""
+    krea_turbo: str = "krea/Krea-2-Turbo"
+    """What paints `medium` and `medium-turbo`: a folder, a safetensors file, or a name on the hub."""
+    krea_raw: str = "krea/Krea-2-Raw"
+    """What paints `large`, likewise; empty for none."""
+    krea_parts: str = ""
+    """The folder or name with text encoder, tokenizer and autoencoder; without it, that of `krea_turbo`."""
     job_timeout: float = Field(180, gt=0)
     """Seconds after which a job that is being painted fails with `timeout`."""
     null_step_seconds: float = Field(0, ge=0)
@@ -62,10 +78,19 @@ class Settings(BaseSettings):
     listening_socket: int | None = None
     """Set by `easel serve` for its API process: the file descriptor to answer on."""
 
+    krea_style_lora: str = ""
+    """A LoRA for Krea-2-Turbo that reads style references in context; without it, attention is shared."""
+
     @property
     def limits(self) -> Limits:
         """What each workspace may have going."""
         return Limits(self.billing == "prepaid", self.concurrency, self.backlog)
+
+    @property
+    def krea(self) -> KreaSources:
+        """Where Krea's open weights are."""
+        parts = self.krea_parts or self.krea_turbo
+        return KreaSources(self.krea_turbo, self.krea_raw or None, parts, self.krea_style_lora or None)
 
     def environment(self) -> dict[str, str]:
         """The same settings as environment variables, for a child process."""

@@ -59,7 +59,11 @@ def load_painter(settings: Settings) -> Painter:
     # A thread that spins while it waits takes the core from one it waits for, wherever others are at work.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        from easel.style.painter import SHIPPED, NanoPainter  # here: the null painter starts without torch
+        if settings.models == "krea":  # here: the null painter starts without torch
+            from easel.style.krea import KreaPainter
+
+            return KreaPainter.load(settings.krea)
+        from easel.style.painter import SHIPPED, NanoPainter
     except ModuleNotFoundError as error:
         raise CheckpointError(f"{error.name!r} is not installed: pip install 'easel[worker]'") from error
     return NanoPainter.load(settings.checkpoint or SHIPPED)

@@ -12,7 +12,7 @@ from diffusers import (
 
 from easel.engine.sampler import sample
 from easel.model import flow, latents
-from easel.model.transformer import References, fuse_text, grid, predict, read_references
+from easel.model.transformer import References, attend, fuse_text, grid, predict, read_references
 
 TINY = {
     "in_channels": 16,
@@ -129,6 +129,14 @@ def test_references_can_come_in_any_order_but_for_their_frames(transformer):
     )
     one = predict(transformer, x, t, text, grid(4, 4), read)
     assert torch.allclose(one, predict(transformer, x, t, text, grid(4, 4), mixed), atol=1e-5)
+
+
+def test_grouped_heads_are_repeated_in_the_order_that_kernels_take_them_in():
+    q, k, v = (torch.randn(1, 9, heads, 16) for heads in (8, 2, 2))
+    grouped = torch.nn.functional.scaled_dot_product_attention(
+        *(z.transpose(1, 2) for z in (q, k, v)), enable_gqa=True
+    )
+    assert torch.allclose(attend(q, k, v, None), grouped.transpose(1, 2).flatten(2), atol=1e-6)
 
 
 def test_a_step_that_raises_ends_the_sampling(transformer):

@@ -129,7 +129,12 @@ def database(settings: "Settings") -> str:
 
 
 def checkpoint(settings: "Settings") -> str:
-    """The painter itself, loaded as the worker loads it."""
+    """The painter itself, loaded as the worker loads it; of Krea's weights, only what the files say."""
+    if settings.models == "krea":
+        from easel.model import hub, open_weights
+
+        plan = open_weights.planned(*hub.places(settings.krea, hub.here))
+        return f"Krea's open weights, which take {plan.need / 1e9:.1f} GB of memory"
     from easel.work import load_painter
 
     painter = load_painter(settings)

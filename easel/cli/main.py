@@ -13,6 +13,7 @@ import typer
 from easel.cli.account import account
 from easel.cli.doctor import doctor
 from easel.cli.generate import generate
+from easel.cli.models import models
 from easel.cli.moodboard import moodboard
 from easel.cli.output import say
 from easel.cli.settings import settings_with
@@ -32,6 +33,11 @@ from easel.errors import (
 
 USAGE, UNREACHED = 2, 3
 
+Models = Annotated[
+    str | None,
+    typer.Option(help="What paints: nano, or krea for Krea's open weights.  [EASEL_MODELS]", metavar="NAME"),
+]
+
 app = typer.Typer(
     name="easel",
     help="Krea 2 on your own machines.",
@@ -43,6 +49,7 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(doctor)
 app.add_typer(moodboard, name="moodboard")
+app.add_typer(models, name="models")
 app.add_typer(style, name="style")
 app.add_typer(account, name="account")
 app.add_typer(token, name="token")
@@ -83,11 +90,12 @@ def serve(
     ready_file: Annotated[
         Path | None, typer.Option(help="Write url and token there as JSON once everything is ready.")
     ] = None,
+    models: Models = None,
 ) -> None:
     """Run everything on this machine: database, API and one worker."""
     from easel.serve import serve
 
-    serve(settings_with(port=port), ready_file)
+    serve(settings_with(port=port, models=models), ready_file)
 
 
 @app.command()
@@ -101,8 +109,8 @@ def api(
 
 
 @app.command()
-def work() -> None:
+def work(models: Models = None) -> None:
     """Run one worker, on the database that EASEL_DATABASE_URL names."""
     from easel.work import work
 
-    work(settings_with())
+    work(settings_with(models=models))

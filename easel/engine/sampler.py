@@ -1,12 +1,13 @@
 """The Euler loop on the flow: noise to a picture's latents, step by step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
+from easel.model import in_context, shared
 from easel.model.transformer import References, predict
 
 OnStep = Callable[[int, Tensor], None]  # the step's number from 1, and what the picture looks like by now
@@ -20,11 +21,13 @@ def sample(
     positions: Tensor,
     *,
     sketch: Tensor | None = None,
-    references: References | None = None,
-    away: References | None = None,
+    references: References | in_context.Context | None = None,
+    away: References | in_context.Context | None = None,
     text_mask: Tensor | None = None,
     negative: Tensor | None = None,
     guidance: float = 0.0,
+    looks: Sequence[shared.Look] = (),
+    nothing: Tensor | None = None,
     on_step: OnStep = lambda step, tokens: None,
 ) -> Tensor:
     """Follow the flow from `noise` (1, N, C) along `times` (steps + 1,) from 1 to 0; gives the clean tokens
@@ -34,12 +37,20 @@ def sample(
     pull; from what `away` alone would do, the step moves off by as much. Guidance follows Krea's convention,
     v = cond + guidance * (cond - uncond), and is off at 0. What `on_step` raises ends the sampling.
 
+    `looks` are references that act through shared attention, beside `nothing`, an empty prompt's features.
+
     A network that takes a `sketch` (1, N, C) sees it as further channels, and foretells how the picture
     differs from it where Krea 2's gives the velocity itself.
     """
     channels = noise.shape[-1]
 
-    def flow(x: Tensor, t: Tensor, text: Tensor, references: References | None) -> Tensor:
+    def flow(
+        x: Tensor, t: Tensor, text: Tensor, references: References | in_context.Context | None
+    ) -> Tensor:
+        if voices:
+            return shared.predict(transformer, x.to(text.dtype), t, text, positions, voices).float()
+        if isinstance(references, in_context.Context):
+            return in_context.predict(transformer, x.to(text.dtype), t, text, positions, references).float()
         seen = (x if sketch is None else torch.cat([x, sketch], -1)).to(transformer.img_in.weight.dtype)
         said = predict(transformer, seen, t, text, positions, references, text_mask)[..., :channels].float()
         return said if sketch is None else (x - sketch - said) / t[:, None, None]
@@ -47,6 +58,7 @@ def sample(
     x = noise
     for i, (t, after) in enumerate(pairwise(times)):
         at = t.expand(len(x))
+        voices = shared.listen(transformer, looks, at, nothing) if nothing is not None else ()
         v = flow(x, at, text, references)
         if away is not None:
             v = v + (v - flow(x, at, text, away))

@@ -66,9 +66,9 @@ def load(folder: Path) -> Krea2:
                 "or set EASEL_CHECKPOINT to a whole checkpoint"
             )
     try:
-        transformers = {name: quick(_filled(Krea2Transformer2DModel, folder / name)) for name in WEIGHTS}
-        vae = _filled(AutoencoderNano, folder / "vae")
-        reader = _filled(LookReader, folder / "reader")
+        transformers = {name: quick(filled(Krea2Transformer2DModel, folder / name)) for name in WEIGHTS}
+        vae = filled(AutoencoderNano, folder / "vae")
+        reader = filled(LookReader, folder / "reader")
         drawings = load_file(folder / "drawings.safetensors")
         name = json.loads((folder / "checkpoint.json").read_text())["name"]
     except Exception as error:
@@ -86,7 +86,7 @@ def load(folder: Path) -> Krea2:
     )
 
 
-def _filled(kind: Any, folder: Path) -> Any:
+def filled(kind: Any, folder: Path) -> Any:
     """A network of the class `kind` as its config says, with its weights, ready for inference."""
     config = {
         k: v for k, v in json.loads((folder / "config.json").read_text()).items() if not k.startswith("_")

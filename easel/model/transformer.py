@@ -123,17 +123,33 @@ def run_block(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One Krea 2 block on `x` (B, L, D); gives back also its rotated keys and its values, (B, L, kv heads,
     head dim)."""
-    table = (modulation.unflatten(-1, (6, -1)) + block.scale_shift_table).to(x.dtype)
-    prescale, preshift, pregate, postscale, postshift, postgate = table.unbind(-2)
+    table = modulation_of(block, modulation, x.dtype)
+    q, k, v, gate = projected(block, x, table, rotary)
+    return finished(block, x, attend(q, *joined(k, v, context), bias), gate, table), k, v
+
+
+def modulation_of(block: Any, modulation: Tensor, dtype: torch.dtype) -> Sequence[Tensor]:
+    """Scale, shift and gate before attention, then before the feed-forward network, (B, 1 or L, D) each."""
+    return (modulation.unflatten(-1, (6, -1)) + block.scale_shift_table).to(dtype).unbind(-2)
+
+
+def projected(block: Any, x: Tensor, table: Sequence[Tensor], rotary: Rotary) -> tuple[Tensor, ...]:
+    """Rotated queries and keys, values, (B, L, heads or kv heads, head dim), and the output's gate (B, L,
+    D)."""
+    prescale, preshift, *_ = table
     attention, h = block.attn, (1 + prescale) * block.norm1(x) + preshift
     q = attention.norm_q(attention.to_q(h).unflatten(-1, (attention.num_heads, -1)))
     k = attention.norm_k(attention.to_k(h).unflatten(-1, (attention.num_kv_heads, -1)))
     v = attention.to_v(h).unflatten(-1, (attention.num_kv_heads, -1))
     q, k = apply_rotary_emb(q, rotary, sequence_dim=1), apply_rotary_emb(k, rotary, sequence_dim=1)
-    out = attend(q, *joined(k, v, context), bias)
-    x = x + pregate * attention.to_out[0](out * torch.sigmoid(attention.to_gate(h)))
-    x = x + postgate * block.ff((1 + postscale) * block.norm2(x) + postshift)
-    return x, k, v
+    return q, k, v, attention.to_gate(h)
+
+
+def finished(block: Any, x: Tensor, out: Tensor, gate: Tensor, table: Sequence[Tensor]) -> Tensor:
+    """`x` (B, L, D) with what the block's attention gave, `out` (B, L, D), and its feed-forward network."""
+    _, _, pregate, postscale, postshift, postgate = table
+    x = x + pregate * block.attn.to_out[0](out * torch.sigmoid(gate))
+    return x + postgate * block.ff((1 + postscale) * block.norm2(x) + postshift)
 
 
 def joined(k: Tensor, v: Tensor, context: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
@@ -143,7 +159,14 @@ def joined(k: Tensor, v: Tensor, context: tuple[Tensor, Tensor] | None) -> tuple
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Grouped-query attention of (B, L, heads, d) to (B, S, kv heads, d), heads joined at the end: (B, L,
-    heads * d)."""
-    groups = q.shape[2] // k.shape[2]
-    q, k, v = (z.transpose(1, 2) for z in (q, k.repeat_interleave(groups, 2), v.repeat_interleave(groups, 2)))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+    heads * d).
+
+    The fast kernels of a GPU take grouped heads as they are, but not with a bias; others get repeated ones.
+    """
+    grouped = q.is_cuda and bias is None
+    if not grouped:
+        groups = q.shape[2] // k.shape[2]
+        k, v = k.repeat_interleave(groups, 2), v.repeat_interleave(groups, 2)
+    q, k, v = (z.transpose(1, 2) for z in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=grouped)
+    return out.transpose(1, 2).flatten(2)

@@ -1,0 +1,184 @@
+"""Krea's open weights resident on a device: conditioning in, pictures out."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import psutil
+import torch
+import torch.nn.functional as F
+from diffusers import Krea2Transformer2DModel
+from PIL import Image
+from torch import Tensor
+
+from easel.catalog import Weights
+from easel.engine.sampler import sample
+from easel.model import flow, in_context, latents, open_weights, pixels, shared
+from easel.model.open_weights import WORKING_BYTES, Part
+from easel.model.prompts import PromptEncoder
+from easel.model.transformer import fuse_text, grid
+from easel.schema.painting import Step
+
+PATCH = 2  # latents a side of one token
+TOKEN = 8 * PATCH  # pixels a side of one token
+PREVIEW = 32  # latents of a preview's longer side, so 256 pixels
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """All that decides a picture, in the model's terms."""
+
+    prompt: str
+    negative: str  # heard where there is guidance
+    width: int
+    height: int
+    seed: int
+    weights: Weights
+    steps: int
+    guidance: float  # v = cond + guidance * (cond - uncond)
+    looks: Sequence[tuple[Image.Image, float]] = ()  # references to share attention with, and their weights
+    context: Sequence[tuple[Image.Image, float]] = ()  # references for the style LoRA, and their strengths
+
+
+class Transformers:
+    """Turbo and Raw, of which as many stay on the device as it has room for."""
+
+    def __init__(
+        self, parts: Mapping[Weights, Part], device: torch.device, style_lora: dict[str, Tensor] | None = None
+    ) -> None:
+        self._parts, self._device, self._style_lora = parts, device, style_lora
+        self._loaded: dict[Weights, Krea2Transformer2DModel] = {}
+
+    @torch.inference_mode()
+    def take(self, weights: Weights, styled: bool = False) -> Krea2Transformer2DModel:
+        """The transformer, loaded, with the style LoRA if it is to be `styled`; others give way where there
+        is no room."""
+        if weights not in self._loaded:
+            if self._parts[weights].bytes + WORKING_BYTES > free_memory(self._device):
+                self._loaded.clear()
+            self._loaded[weights] = self._load(weights)
+        transformer = self._loaded[weights]
+        if styled:
+            transformer.enable_adapters()
+        elif self._style_lora and weights == "turbo":
+            transformer.disable_adapters()
+        return transformer
+
+    def _load(self, weights: Weights) -> Krea2Transformer2DModel:
+        transformer = self._parts[weights].load(self._device)
+        if self._style_lora and weights == "turbo":
+            open_weights.add_style_lora(transformer, self._style_lora)
+        return transformer
+
+
+class KreaEngine:
+    """Paints with Krea's open weights; not for several threads at once."""
+
+    def __init__(self, transformers: Transformers, text: PromptEncoder, vae: Any) -> None:
+        self._transformers, self._text, self._vae = transformers, text, vae
+        self.seconds: dict[str, float] = {}  # of the last picture, by part
+
+    @torch.inference_mode()
+    def paint(self, conditioning: Conditioning, on_step: Callable[[Step], None]) -> Image.Image:
+        """The picture; `on_step` hears of each step and may raise to stop."""
+        begun = time.perf_counter()
+        transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
+        loaded = time.perf_counter()
+        z = self._sample(transformer, conditioning, on_step)
+        sampled = time.perf_counter()
+        picture = latents.to_picture(pixels.decode(self._vae, z).cpu())
+        ends = (begun, loaded, sampled, time.perf_counter())
+        parts = ("load", "sample", "decode")
+        self.seconds = {part: b - a for part, (a, b) in zip(parts, pairwise(ends), strict=True)}
+        return picture
+
+    @torch.inference_mode()
+    def unfinished(self, conditioning: Conditioning) -> Tensor:
+        """The latents (1, C, height / 8, width / 8) that the decoder makes the picture of."""
+        transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
+        return self._sample(transformer, conditioning, lambda step: None)
+
+    def cuts(self, prompt: str) -> bool:
+        """Whether the prompt is longer than what the text encoder hears."""
+        return self._text.is_cut(prompt)
+
+    def _heard(
+        self, transformer: Krea2Transformer2DModel, prompt: str, pictures: Sequence[Image.Image] = ()
+    ) -> Tensor:
+        """The prompt's features (1, T, D): they are the same at all steps."""
+        return fuse_text(transformer, self._text.tapped(prompt, pictures).to(transformer.img_in.weight))
+
+    def _sample(
+        self,
+        transformer: Krea2Transformer2DModel,
+        conditioning: Conditioning,
+        on_step: Callable[[Step], None],
+    ) -> Tensor:
+        shown = [image for image, strength in conditioning.context if strength > 0]
+        text = self._heard(transformer, conditioning.prompt, shown)
+        negative = self._heard(transformer, conditioning.negative) if conditioning.guidance > 0 else None
+        rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
+        distilled = conditioning.weights == "turbo"
+        mu = flow.DISTILLED_SHIFT if distilled else flow.shift_of(rows * columns)
+        channels = transformer.in_channels // PATCH**2
+        noise = latents.noise(conditioning.seed, channels, rows * PATCH, columns * PATCH, PATCH)
+
+        def report(step: int, tokens: Tensor) -> None:
+            on_step(Step(step, conditioning.steps, self._preview(latents.unpack(tokens, rows, PATCH))))
+
+        tokens = sample(
+            transformer,
+            noise.to(text.device),
+            flow.timesteps(conditioning.steps, mu).to(text.device),
+            text,
+            grid(rows, columns).to(text.device),
+            negative=negative,
+            guidance=conditioning.guidance,
+            references=self._context(conditioning, 1),
+            away=self._context(conditioning, -1),
+            looks=[self._look(image, weight) for image, weight in conditioning.looks],
+            nothing=self._heard(transformer, "") if conditioning.looks else None,
+            on_step=report,
+        )
+        return latents.unpack(tokens, rows, PATCH)
+
+    def _look(self, image: Image.Image, weight: float) -> shared.Look:
+        """A reference's latents, and noise for them that is always the same."""
+        z = self._encoded(image)
+        noise = latents.noise(shared.NOISE, z.shape[1], z.shape[2], z.shape[3], PATCH).to(z.device)
+        positions = grid(image.height // TOKEN, image.width // TOKEN).to(z.device)
+        return shared.Look(latents.pack(z, PATCH), noise, positions, weight)
+
+    def _context(self, conditioning: Conditioning, sign: int) -> in_context.Context | None:
+        """The references whose strengths have this sign, as the style LoRA reads them."""
+        felt = [(self._encoded(image), sign * s) for image, s in conditioning.context if sign * s > 0]
+        return in_context.context_of(felt) if felt else None
+
+    def _encoded(self, image: Image.Image) -> Tensor:
+        return pixels.encode(self._vae, latents.to_tensor(image).to(self._vae.device))
+
+    def _preview(self, z: Tensor) -> Image.Image:
+        """A small picture of latents: they are shrunk first, so that decoding takes a sixteenth."""
+        scale = PREVIEW / max(z.shape[-2:])
+        small = F.interpolate(z, scale_factor=scale, mode="area") if scale < 1 else z
+        return latents.to_picture(pixels.decode(self._vae, small).cpu())
+
+
+def peak_gb(device: torch.device) -> float | None:
+    """The most memory that was held on a GPU since the process began, in GB."""
+    return round(torch.cuda.max_memory_allocated(device) / 1e9, 2) if device.type == "cuda" else None
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes of the device's memory that nothing holds."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(psutil.virtual_memory().available)

@@ -1,0 +1,267 @@
+"""Checks and loads Krea's open weights: transformer, text encoder and autoencoder of Krea-2-Turbo or -Raw.
+
+A checkpoint is a folder in the hub's layout, or one safetensors file that holds the transformer alone:
+
+model_index.json            which layers of the text encoder are heard; whether the transformer is distilled
+transformer/                config.json, diffusion_pytorch_model*.safetensors
+text_encoder/ tokenizer/    Qwen3-VL-4B and its words
+vae/                        the autoencoder of Qwen-Image
+
+Networks are built without memory, and their weights read straight to the device, in the precision they come
+in: eight bits stay eight bits, half stays half; norms are kept in float32, as diffusers keeps them.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKLQwenImage, Krea2Transformer2DModel
+from diffusers.loaders import Krea2LoraLoaderMixin
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLModel
+
+from easel.catalog import Weights
+from easel.errors import CheckpointError
+from easel.model.eight_bits import Linear8
+from easel.model.files import Stored, read_json, stored_in
+from easel.model.official import by_diffusers_names, configuration
+from easel.model.prompts import TAPS, PromptEncoder
+
+KNOWN = ("F32", "BF16", "F16")  # what weights may be, beside eight bits with at most one scale a matrix
+WORKING_BYTES = 3e9  # what a 1K picture takes beside the weights
+
+
+@dataclass(frozen=True)
+class Part:
+    """A network without memory, and where each of its weights lies."""
+
+    network: Any
+    weights: Mapping[str, Stored]  # by the network's names
+    scales: Mapping[str, Stored]  # of those of eight bits
+    dtype: torch.dtype  # of what is multiplied
+
+    @property
+    def bytes(self) -> int:
+        """The memory that it takes once loaded."""
+        return sum(self._kept(name).itemsize * one.numel for name, one in self.weights.items())
+
+    def load(self, device: torch.device) -> Any:
+        """The network with its weights on `device`, ready for inference."""
+        network = copy.deepcopy(self.network)  # still without memory: it can be loaded again
+        state: dict[str, Tensor] = {}
+        for file in {one.file for one in self.weights.values()}:
+            with safe_open(file, "pt", device=str(device)) as opened:
+                for name in (n for n, one in self.weights.items() if one.file == file):
+                    state |= self._read(name, opened.get_tensor)
+        network.load_state_dict(state, strict=True, assign=True)
+        return network.to(device).eval().requires_grad_(False)
+
+    def _read(self, name: str, get: Callable[[str], Tensor]) -> dict[str, Tensor]:
+        weight, kept = get(self.weights[name].name), self._kept(name)
+        if weight.dtype != torch.float8_e4m3fn:
+            return {name: weight.to(kept).view(self.network.get_parameter(name).shape)}
+        beside = self.scales.get(name)
+        scale = get(beside.name).float().reshape(()) if beside else torch.ones((), device=weight.device)
+        if kept == weight.dtype:
+            return {f"{name}8": weight, f"{name}_scale": scale}
+        return {name: (weight.float() * scale).to(kept)}
+
+    def _kept(self, name: str) -> torch.dtype:
+        """What the weight `name` is kept as."""
+        path = name.split(".")
+        if path[-2] in (getattr(self.network, "_keep_in_fp32_modules", None) or ()):
+            return torch.float32
+        module = self.network.get_submodule(".".join(path[:-1]))
+        return torch.float8_e4m3fn if isinstance(module, Linear8) else self.dtype
+
+
+def transformer_at(place: Path) -> Part:
+    """The transformer of the checkpoint folder or in the file `place`; raises CheckpointError."""
+    folder = place / "transformer"
+    try:
+        if place.is_dir():
+            stored = stored_in(folder)
+            config = _config(folder, "Krea2Transformer2DModel")
+        else:
+            stored = by_diffusers_names(stored_in(place))
+            config = configuration(stored)
+        with init_empty_weights():
+            network = Krea2Transformer2DModel.from_config(config)
+        return part(network, stored)
+    except CheckpointError as error:
+        raise CheckpointError(f"the transformer at {str(place)!r} cannot be used: {error}") from None
+
+
+def autoencoder_at(folder: Path) -> Part:
+    """The autoencoder of the checkpoint `folder`; raises CheckpointError."""
+    try:
+        config = _config(folder / "vae", "AutoencoderKLQwenImage")
+        with init_empty_weights():
+            network = AutoencoderKLQwenImage.from_config(config)
+        return part(network, stored_in(folder / "vae"))
+    except CheckpointError as error:
+        raise CheckpointError(f"the autoencoder at {str(folder)!r} cannot be used: {error}") from None
+
+
+def text_encoder_at(folder: Path) -> Part:
+    """The text encoder of the checkpoint `folder`, its vision tower included; raises CheckpointError."""
+    try:
+        with init_empty_weights():
+            network = Qwen3VLModel(Qwen3VLConfig(**read_json(folder / "text_encoder" / "config.json")))
+        stored = {
+            name.removeprefix("model."): one
+            for name, one in stored_in(folder / "text_encoder").items()
+            if name != "lm_head.weight"
+        }
+        return part(network, stored)
+    except CheckpointError as error:
+        raise CheckpointError(f"the text encoder at {str(folder)!r} cannot be used: {error}") from None
+
+
+def load_text(part: Part, folder: Path, device: torch.device) -> PromptEncoder:
+    """The text encoder `part`, with the tokenizer of its checkpoint `folder`; raises CheckpointError."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"the tokenizer at {str(folder)!r} cannot be read: {error}") from None
+    taps = read_json(folder / "model_index.json").get("text_encoder_select_layers")
+    return PromptEncoder(part.load(device), tokenizer, taps or TAPS)
+
+
+def _config(folder: Path, kind: str) -> dict[str, Any]:
+    """What the network's configuration says, if it is one of the class `kind`."""
+    config = read_json(folder / "config.json")
+    if config.get("_class_name") != kind:
+        raise CheckpointError(f"it is a {config.get('_class_name')!r}, not a {kind!r}")
+    return config
+
+
+def part(network: nn.Module, stored: Mapping[str, Stored]) -> Part:
+    """`network` and the weights meant for it, which must be all of its own, and no others."""
+    scales = {
+        name.removesuffix("_scale"): one for name, one in stored.items() if name.endswith(".weight_scale")
+    }
+    weights = {name: one for name, one in stored.items() if not name.endswith(".weight_scale")}
+    _same(network.state_dict(), weights)
+    for name, one in weights.items():
+        eight = one.dtype == "F8_E4M3" and (name not in scales or scales[name].numel == 1)
+        if one.dtype not in KNOWN and not eight:
+            raise CheckpointError(
+                f"{one.name!r} is kept as {one.dtype}: take a file in BF16, or in eight bits with one scale "
+                "a matrix (fp8_scaled)"
+            )
+        if eight and name.startswith("transformer_blocks.") and len(one.shape) == 2:
+            _in_eight_bits(network, name)
+    plain = all(one.dtype == "F32" for one in weights.values())
+    return Part(network, weights, scales, torch.float32 if plain else torch.bfloat16)
+
+
+def _same(expected: Mapping[str, Tensor], weights: Mapping[str, Stored]) -> None:
+    """Raise CheckpointError unless these are the weights that the network expects."""
+    if missing := sorted(expected.keys() - weights.keys()):
+        raise CheckpointError(f"it lacks {missing[0]!r} and {len(missing) - 1} more weights: fetch it again")
+    if strange := sorted(weights.keys() - expected.keys()):
+        raise CheckpointError(f"it is another network's: it holds {strange[0]!r} and {len(strange) - 1} more")
+    for name, one in weights.items():
+        shape = tuple(expected[name].shape)
+        flat = name.endswith("scale_shift_table") and math.prod(shape) == one.numel
+        if one.shape != shape and not flat:
+            raise CheckpointError(f"it is another network's: {one.name!r} is {one.shape}, not {shape}")
+
+
+def _in_eight_bits(network: nn.Module, name: str) -> None:
+    """Put a matrix of eight bits in the place of the one that has the weight `name`."""
+    path, _, leaf = name.removesuffix(".weight").rpartition(".")
+    parent = network.get_submodule(path)
+    linear: Any = parent.get_submodule(leaf)
+    with torch.device("meta"):
+        setattr(parent, leaf, Linear8(linear.in_features, linear.out_features))
+
+
+def style_lora_at(file: Path, transformer: nn.Module) -> dict[str, Tensor]:
+    """The matrices of a LoRA for the transformer, by diffusers' names; raises CheckpointError."""
+    stored_in(file)
+    try:
+        lora = dict(Krea2LoraLoaderMixin.lora_state_dict(file))
+    except ValueError as error:
+        raise CheckpointError(f"the LoRA {str(file)!r} cannot be used: {error}") from None
+    if not lora:
+        raise CheckpointError(
+            f"the LoRA {str(file)!r} is another network's: it has nothing for a transformer"
+        )
+    layers = {name: getattr(layer, "in_features", None) for name, layer in transformer.named_modules()}
+    for name, matrix in lora.items():
+        layer, _, half = name.removeprefix("transformer.").rpartition(".lora_")
+        if layers.get(layer) is None or (half == "A.weight" and matrix.shape[1] != layers[layer]):
+            raise CheckpointError(f"the LoRA {str(file)!r} is another network's: it has {name!r}")
+    return lora
+
+
+def add_style_lora(transformer: Krea2Transformer2DModel, lora: dict[str, Tensor]) -> None:
+    """Put the LoRA on the transformer; it acts while its adapters are enabled."""
+    transformer.load_lora_adapter(dict(lora), adapter_name="style", prefix="transformer")
+    transformer.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a painter loads, checked by what the files say of themselves."""
+
+    transformers: Mapping[Weights, Part]
+    text: Part
+    vae: Part
+    parts: Path  # the folder of the text encoder, the tokenizer and the autoencoder
+
+    @property
+    def need(self) -> float:
+        """The bytes of memory that painting takes, with one transformer at a time."""
+        largest = max(part.bytes for part in self.transformers.values())
+        return largest + self.text.bytes + self.vae.bytes + WORKING_BYTES
+
+    @property
+    def least(self) -> float:
+        """The same where the text encoder reads on the processor."""
+        return self.need - self.text.bytes
+
+    @property
+    def files(self) -> set[Path]:
+        """Every file of weights."""
+        parts = (*self.transformers.values(), self.text, self.vae)
+        return {one.file for part in parts for one in part.weights.values()}
+
+
+def planned(transformers: Mapping[Weights, Path], parts: Path) -> Plan:
+    """What is to be loaded from these places; raises CheckpointError saying what is missing or wrong."""
+    if parts.is_file():
+        raise CheckpointError(
+            f"{str(parts)!r} holds the transformer alone: set EASEL_KREA_PARTS to a folder, or a name on the "
+            "hub, with text encoder, tokenizer and autoencoder (krea/Krea-2-Turbo)"
+        )
+    for weights, place in transformers.items():
+        _check_distilled(weights, place)
+    checked: dict[Weights, Part] = {weights: transformer_at(place) for weights, place in transformers.items()}
+    return Plan(checked, text_encoder_at(parts), autoencoder_at(parts), parts)
+
+
+def _check_distilled(weights: Weights, place: Path) -> None:
+    index = place / "model_index.json"
+    told = read_json(index).get("is_distilled") if index.is_file() else None
+    if told is not None and told != (weights == "turbo"):
+        raise CheckpointError(
+            f"{str(place)!r} is {'Turbo' if told else 'Raw'}: EASEL_KREA_{weights.upper()} must not name it"
+        )
+
+
+def check_memory(plan: Plan, free: float) -> None:
+    """Raise CheckpointError unless so many bytes of memory are enough."""
+    if plan.least > free:
+        raise CheckpointError(
+            f"Krea 2 takes {plan.least / 1e9:.1f} GB of memory here, and {free / 1e9:.1f} GB are free: take "
+            "a larger GPU, or set EASEL_KREA_TURBO to a file in eight bits (krea2_turbo_fp8_scaled)"
+        )

@@ -1,0 +1,139 @@
+"""python -m pytest tests/test_shared.py — style references through shared attention: its arithmetic."""
+
+from itertools import permutations, product
+
+import pytest
+import tiny_krea
+import torch
+from diffusers import Krea2Transformer2DModel
+
+from easel.engine.sampler import sample
+from easel.model import flow, shared
+from easel.model.transformer import fuse_text, grid, predict
+
+T = torch.tensor([0.6])
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    torch.manual_seed(0)
+    network = tiny_krea.shaken(Krea2Transformer2DModel(**tiny_krea.TRANSFORMER | {"num_layers": 8}))
+    return network.eval().requires_grad_(False)
+
+
+def drawn(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def text(transformer, tokens: int, seed: int) -> torch.Tensor:
+    return fuse_text(transformer, drawn(1, tokens, 3, 32, seed=seed))
+
+
+def look(weight: float, rows: int = 4, columns: int = 4, seed: int = 1) -> shared.Look:
+    n = rows * columns
+    return shared.Look(drawn(1, n, 16, seed=seed), drawn(1, n, 16, seed=42), grid(rows, columns), weight)
+
+
+def hearing(transformer, *looks: shared.Look) -> torch.Tensor:
+    voices = shared.listen(transformer, looks, T, text(transformer, 5, 8))
+    return shared.predict(
+        transformer, drawn(1, 24, 16, seed=0), T, text(transformer, 7, 9), grid(4, 6), voices
+    )
+
+
+def alone(transformer) -> torch.Tensor:
+    return predict(transformer, drawn(1, 24, 16, seed=0), T, text(transformer, 7, 9), grid(4, 6))
+
+
+def test_without_weight_the_references_change_nothing_to_the_last_bit(transformer):
+    assert torch.equal(hearing(transformer, look(0.0)), alone(transformer))
+
+
+def test_influence_grows_with_strength_and_starts_from_nothing(transformer):
+    plain = alone(transformer)
+    strengths = (1e-4, 0.2, 0.5, 1.0, 1.5, 2.0)
+    moved = [float((hearing(transformer, look(shared.weight_of(s))) - plain).norm()) for s in strengths]
+    assert moved == sorted(moved)
+    assert moved[0] < 1e-3 * moved[-1]
+
+
+def test_a_reference_below_0_moves_the_other_way(transformer):
+    plain = alone(transformer)
+    towards, away = (hearing(transformer, look(weight)) - plain for weight in (0.05, -0.05))
+    assert torch.cosine_similarity(towards.flatten(), away.flatten(), 0) < -0.8
+
+
+def test_the_order_of_references_means_nothing(transformer):
+    looks = [look(0.3, 4, 4, seed=1), look(0.5, 2, 6, seed=2), look(-0.2, 6, 4, seed=3)]
+    found = [hearing(transformer, *order) for order in permutations(looks)]
+    assert all(torch.allclose(found[0], other, atol=1e-5) for other in found)
+
+
+def test_a_reference_twice_at_half_its_weight_is_one_reference(transformer):
+    once, twice = hearing(transformer, look(0.6)), hearing(transformer, look(0.3), look(0.3))
+    assert torch.allclose(once, twice, atol=1e-5)
+
+
+def test_where_keys_do_not_turn_a_references_layout_means_nothing():
+    """With only the first axis heard, tokens of a reference may change places."""
+    q, k, v = (drawn(1, 10, heads, 16, seed=heads) for heads in (4, 2, 2))
+    queries = shared.manner_of(drawn(1, 6, 4, 16, seed=5))
+    said = shared.Said(queries, drawn(1, 6, 2, 16, seed=6), drawn(1, 6, 2, 16, seed=7))
+    order = torch.randperm(6)
+    still = torch.tensor([1.0] * 4 + [0.0] * 12)
+    one = shared.look_around(q, k, v, 3, still, said)
+    other = shared.look_around(q, k, v, 3, still, shared.Said(queries, said.k[:, order], said.v[:, order]))
+    assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_what_turns_fast_is_silent_and_what_turns_slowly_is_loudest():
+    loud = shared.loudness((32, 48, 48))
+    assert loud.shape == (128,)
+    assert loud[32:34].tolist() == [shared.FAST] * 2
+    assert loud[78:80].tolist() == pytest.approx([shared.SLOW] * 2)
+    assert loud[32:80].tolist() == sorted(loud[32:80].tolist())
+
+
+def test_statistics_are_taken_over_as_far_as_asked():
+    x, other = drawn(1, 50, 2, 8, seed=1), 3 * drawn(1, 70, 2, 8, seed=2) + 5
+    whole = shared.like(x, shared.manner_of(other), 1.0)
+    assert torch.allclose(whole.mean(1), other.mean(1), atol=1e-4)
+    assert torch.allclose(whole.std(1), other.std(1), atol=1e-4)
+    assert torch.equal(shared.like(x, shared.manner_of(other), 0.0), x)
+
+
+def test_away_from_a_reference_no_token_grows():
+    own, other = drawn(1, 10, 64, seed=1), 9 * drawn(1, 10, 64, seed=2)
+    moved = shared.mixed(own, [(-0.5, other)])
+    assert (moved.norm(dim=-1) <= own.norm(dim=-1) * 1.0001).all()
+
+
+def test_weights_rise_with_strength_and_together_come_to_no_more_than_1():
+    weights = [shared.weight_of(s / 10) for s in range(-20, 21)]
+    assert weights == sorted(set(weights))
+    assert (weights[0], weights[20], weights[-1]) == (-0.5, 0, 1)
+    for one, two in product((0.1, 0.5, 1.0), repeat=2):
+        assert sum(shared.balanced([one, two])) <= 1 + 1e-9
+    assert shared.balanced([0.5, -0.5, 0.25]) == [0.5, -0.5, 0.25]
+    assert shared.balanced([1, 1, -0.5]) == [0.5, 0.5, -0.5]
+
+
+def test_the_sampler_hears_references_with_and_without_guidance(transformer):
+    def end(*looks: shared.Look, guidance: float = 0.0) -> torch.Tensor:
+        words, nothing = text(transformer, 7, 9), text(transformer, 5, 8)
+        times = flow.timesteps(3, 1.15)
+        return sample(
+            transformer,
+            drawn(1, 24, 16, seed=0),
+            times,
+            words,
+            grid(4, 6),
+            negative=nothing,
+            guidance=guidance,
+            looks=looks,
+            nothing=nothing,
+        )
+
+    for guidance in (0.0, 3.5):
+        assert torch.equal(end(guidance=guidance), end(look(0.0), guidance=guidance))
+        assert not torch.allclose(end(guidance=guidance), end(look(0.5), guidance=guidance), atol=1e-2)
