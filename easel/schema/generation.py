@@ -9,16 +9,13 @@ from pydantic_core import PydanticCustomError
 from easel.catalog import SIZES
 from easel.schema.numbers import Whole, whole
 from easel.schema.styles import StyleUse
-from easel.schema.texts import Text
+from easel.schema.texts import SAYS_SOMETHING, Text
 
 AspectRatio = Literal["1:1", "4:3", "3:2", "16:9", "2.35:1", "4:5", "3:4", "2:3", "9:16"]
 Creativity = Literal["raw", "low", "medium", "high"]
 
 DENOISED = 0.99
 """How far a start picture is repainted where the request does not say."""
-
-SAYS_SOMETHING = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
-"""What `_prompt` lets pass, as the document tells it."""
 
 
 def _prompt(value: Any) -> Any:

@@ -2,8 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Strict
+from pydantic import BeforeValidator, Field, Strict
 from pydantic_core import PydanticCustomError
+
+SAYS_SOMETHING = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
+"""What is not only white space, as the document tells it."""
 
 
 def _text(value: Any) -> Any:
@@ -18,6 +21,6 @@ def _said(value: Any) -> Any:
     return value
 
 
-Text = Annotated[str, Strict(), BeforeValidator(_text)]
-Said = Annotated[Text, BeforeValidator(_said)]
+Text = Annotated[str, Strict(), BeforeValidator(_text), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
+Said = Annotated[Text, BeforeValidator(_said), Field(json_schema_extra={"pattern": SAYS_SOMETHING})]
 """Not only white space."""
