@@ -9,26 +9,13 @@ from diffusers import (
     Krea2Pipeline,
     Krea2Transformer2DModel,
 )
+from tiny_krea import TRANSFORMER
 
 from easel.engine.sampler import sample
 from easel.model import flow, latents
 from easel.model.transformer import References, attend, fuse_text, grid, predict, read_references
 
-TINY = {
-    "in_channels": 16,
-    "num_layers": 2,
-    "attention_head_dim": 16,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 64,
-    "timestep_embed_dim": 32,
-    "text_hidden_dim": 32,
-    "num_text_layers": 3,
-    "text_num_attention_heads": 2,
-    "text_num_key_value_heads": 2,
-    "text_intermediate_size": 64,
-    "axes_dims_rope": (4, 6, 6),
-}
+TINY = TRANSFORMER | {"num_layers": 2}
 
 
 @pytest.fixture(scope="module")
