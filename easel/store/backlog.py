@@ -4,41 +4,48 @@ A workspace has only so many jobs under way, queued or being painted. Further on
 leave it, oldest first, in the transaction that ends another.
 """
 
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from easel.errors import TooManyRequests
 from easel.settings import Limits
 from easel.store import queue
+from easel.store.quick import Quick
 from easel.store.tables import Job
 
 WAIT = 5  # seconds, until it is worth asking a full backlog again
 
 
-def next_turn(workspace_id: UUID | BindParameter[Any]) -> Any:
-    """The turn of a job that is queued now: behind its workspace's own, beside the first of all others."""
-    last_of_mine = select(func.max(Job.turn)).where(Job.workspace_id == workspace_id, Job.status == "queued")
-    return func.greatest(queue.FIRST_TURN, last_of_mine.scalar_subquery() + 1, 0)
+# The turn of a job that is queued now: behind its workspace's own, beside the first of all others.
+NEXT_TURN = (
+    "(SELECT greatest(max(turn) + 1, "
+    f"{queue.FIRST_TURN}, 0) FROM jobs WHERE workspace_id = :workspace_id AND status = 'queued')"
+)
+PROMOTE = Quick(
+    f"""
+    WITH job AS (
+        UPDATE jobs SET status = 'queued', turn = {NEXT_TURN}
+        WHERE id = (
+            SELECT id FROM jobs
+            WHERE workspace_id = :workspace_id AND completed_at IS NULL AND status = 'backlogged'
+            ORDER BY created_at LIMIT 1
+        ) AND (CAST(:most AS bigint) IS NULL OR :most > (
+            SELECT count(*) FROM jobs
+            WHERE workspace_id = :workspace_id AND completed_at IS NULL AND status IN ('queued', 'processing')
+        ))
+        RETURNING id, kind, status, turn
+    ), entry AS ({queue.ENTER_JOBS})
+    SELECT {queue.RING_FOR_JOBS} FROM job
+    """
+)
 
 
 async def promote(connection: AsyncConnection, workspace_id: UUID, limits: Limits) -> None:
     """Queue the oldest jobs of the backlog, as many as may be under way; the workspace is held."""
-    mine = (Job.workspace_id == workspace_id, Job.completed_at.is_(None))
-    under_way = select(func.count()).where(*mine, Job.status.in_(("queued", "processing"))).scalar_subquery()
-    oldest = select(Job.id).where(*mine, Job.status == "backlogged").order_by(Job.created_at).limit(1)
-    if limits.concurrency is not None:
-        oldest = oldest.where(under_way < limits.concurrency)
-    statement = (
-        update(Job)
-        .where(Job.id == oldest.scalar_subquery())
-        .values(status="queued", turn=next_turn(workspace_id))
-        .returning(Job.id, Job.kind, Job.turn)
-    )
-    while (promoted := (await connection.execute(statement)).one_or_none()) is not None:
-        await queue.add(connection, queue.entrypoint_of(promoted.kind), promoted.id, promoted.turn)
+    while await PROMOTE.within(connection, workspace_id=workspace_id, most=limits.concurrency):
+        pass
 
 
 async def check_size(connection: AsyncConnection, workspace_id: UUID, limits: Limits) -> None:

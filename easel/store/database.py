@@ -1,7 +1,9 @@
 """The connection to PostgreSQL: transactions, reads, migrations."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
@@ -12,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from easel.errors import DatabaseFailed
 from easel.store.bell import Bell
+from easel.store.quick import Quick
 
 MIGRATIONS = 5_283_001  # the advisory lock that lets one process migrate at a time
 
-LET_GO = "5s"  # what a process holds that was stopped in the middle of a transaction
+SESSION = {"idle_in_transaction_session_timeout": "5s"}  # of a process that was stopped amid a transaction
 
 AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 """What is raised while the database cannot be reached."""
@@ -28,12 +31,26 @@ class Database:
         self.url = url.replace("postgres://", "postgresql://", 1)
         self._engine = create_async_engine(
             self.url.replace("postgresql://", "postgresql+asyncpg://", 1),
-            pool_size=10,
-            max_overflow=10,
-            connect_args={"server_settings": {"idle_in_transaction_session_timeout": LET_GO}},
+            pool_size=5,
+            max_overflow=5,
+            connect_args={"server_settings": SESSION},
         )
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
         self.bell = Bell(self.url)
+
+    async def first(self, statement: Quick, **values: Any) -> Any:
+        """The first row that a quick statement returns, or None; it is a transaction of its own."""
+        return await statement.alone(await self._quick(), **values)
+
+    async def _quick(self) -> asyncpg.Pool:
+        if self._pool is None:
+            async with self._opening:
+                self._pool = self._pool or await asyncpg.create_pool(
+                    self.url, min_size=0, max_size=10, reset=_leave, server_settings=SESSION
+                )
+        return self._pool
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -50,6 +67,8 @@ class Database:
     async def close(self) -> None:
         """Give all connections back."""
         await self.bell.close()
+        if self._pool is not None:
+            await self._pool.close()
         await self._engine.dispose()
 
     async def migrate(self) -> None:
@@ -81,6 +100,10 @@ async def driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
         await connection.invalidate()
         driver = (await connection.get_raw_connection()).driver_connection
     return driver
+
+
+async def _leave(connection: asyncpg.Connection) -> None:
+    """Nothing to set back: single statements leave nothing behind in a session."""
 
 
 def _upgrade(connection: Connection) -> None:

@@ -6,21 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Uuid, bindparam, delete, select, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import delete, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from easel.schema.jobs import TERMINAL
 from easel.store import tables
-from easel.store.bell import CHANNEL
 from easel.store.database import Database
 
 QUIET_SECONDS = 15.0
-
-APPEND = text(
-    "WITH event AS (INSERT INTO events (job_id, kind, data) VALUES (:job, :kind, :data))"
-    " SELECT pg_notify(:channel, CAST(:job AS text))"
-).bindparams(bindparam("job", type_=Uuid), bindparam("data", type_=JSONB))
 
 
 @dataclass(frozen=True)
@@ -30,11 +23,6 @@ class Event:
     id: int
     kind: str
     data: dict[str, Any]
-
-
-async def append(connection: AsyncConnection, job_id: UUID, kind: str, data: dict[str, Any]) -> None:
-    """Record an event; those who follow the job hear of it when the transaction commits."""
-    await connection.execute(APPEND, {"job": job_id, "kind": kind, "data": data, "channel": CHANNEL})
 
 
 async def since(database: Database, job_id: UUID, after: int) -> list[Event]:

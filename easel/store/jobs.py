@@ -1,6 +1,7 @@
 """Jobs: submitted, claimed, ended; each change of state is one statement, guarded by the state it leaves."""
 
 import hashlib
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Update, Uuid, bindparam, cast, func, insert, select, text, update
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Uuid, cast, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from easel.catalog import MODELS
@@ -28,6 +27,7 @@ from easel.store.bell import CHANNEL
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 from easel.store.queue import Entry
+from easel.store.quick import Quick
 from easel.store.styles import NewStyle
 
 UNLIMITED = Limits()
@@ -45,28 +45,60 @@ TOLD = (  # the columns that a Job is made of
     MOODBOARD,
     STYLE,
 )
-CLOSED = (*TOLD, tables.Job.workspace_id, tables.Job.cost, tables.Job.base_url, tables.Job.webhook_url)
-
-# What every submit and every poll says is built once: building takes longer than the database does.
-ADD = (
-    upsert(tables.Job)
-    .values(
-        created_at=func.clock_timestamp(),  # not before the workspace was held
-        turn=backlog.next_turn(bindparam("whose")),
-    )
-    .on_conflict_do_nothing()
-    .returning(*TOLD, tables.Job.turn)
+SAID = (
+    "id, status, created_at, completed_at, file_key, error_code, error_message,"
+    " request->>'moodboard_id' AS moodboard_id, request->>'style_id' AS style_id"
+)  # the columns that a Job is made of
+ADD = Quick(  # created not before the workspace was held, where it is
+    f"""
+    WITH job AS (
+        INSERT INTO jobs (id, workspace_id, token_id, status, kind, variant, request, seed, cost, base_url,
+            webhook_url, idempotency_key, asked_hash, created_at, turn)
+        VALUES (:id, :workspace_id, :token_id, :status, :kind, :variant, :request, :seed, :cost, :base_url,
+            :webhook_url, :idempotency_key, :asked_hash, clock_timestamp(), {backlog.NEXT_TURN})
+        ON CONFLICT DO NOTHING
+        RETURNING *
+    ), entry AS ({queue.ENTER_JOBS})
+    SELECT {SAID}, {queue.RING_FOR_JOBS} FROM job
+    """
 )
-REPORT = text(  # a step may be lost in a crash, and is not waited for until it lies on the disk
-    "WITH held AS ("
-    "SELECT id FROM jobs WHERE id = :job AND lease = :lease AND status = 'processing' FOR SHARE"
-    "), event AS ("
-    "INSERT INTO events (job_id, kind, data) SELECT id, 'progress', :data FROM held RETURNING job_id"
-    ") SELECT pg_notify(:channel, CAST(job_id AS text)), set_config('synchronous_commit', 'off', true)"
-    " FROM event"
-).bindparams(bindparam("job", type_=Uuid), bindparam("lease", type_=Uuid), bindparam("data", type_=JSONB))
-MINE = (tables.Job.workspace_id == bindparam("workspace_id"), tables.Job.id == bindparam("id"))
-TOLD_OF_ONE, ALL_OF_ONE = select(*TOLD).where(*MINE), select(tables.Job.__table__).where(*MINE)
+END = Quick(  # of one that its worker still holds, or of any that is open
+    f"""
+    WITH job AS (
+        UPDATE jobs SET status = :status, completed_at = clock_timestamp(), lease = NULL,
+            file_key = :file_key, expanded_prompt = :expanded_prompt, engine = :engine,
+            checkpoint = :checkpoint, details = CAST(:details AS jsonb), error_code = :error_code,
+            error_message = :error_message
+        WHERE id = :id AND workspace_id = :workspace_id AND completed_at IS NULL
+            AND (CAST(:lease AS uuid) IS NULL OR (lease = :lease AND status = 'processing'))
+        RETURNING *
+    ), event AS (INSERT INTO events (job_id, kind, data) SELECT id, status, '{{}}' FROM job)
+    SELECT {SAID}, workspace_id, cost, base_url, webhook_url, pg_notify('{CHANNEL}', id::text) FROM job
+    """
+)
+NO_END = dict.fromkeys(
+    ("file_key", "expanded_prompt", "engine", "checkpoint", "error_code", "error_message", "lease")
+) | {"details": "{}"}
+SHOW = Quick(f"SELECT {SAID} FROM jobs WHERE workspace_id = :workspace_id AND id = :id")
+CLAIM = Quick(
+    """
+    UPDATE jobs SET status = 'processing', lease = :lease, claims = claims + 1,
+        started_at = coalesce(started_at, now())
+    WHERE id = :id AND status IN ('queued', 'processing')
+    RETURNING id, workspace_id, kind, variant, request, seed, lease, claims
+    """
+)
+REPORT = Quick(  # a step may be lost in a crash, and is not waited for until it lies on the disk
+    f"""
+    WITH held AS (
+        SELECT id FROM jobs WHERE id = :job AND lease = :lease AND status = 'processing' FOR SHARE
+    ), event AS (
+        INSERT INTO events (job_id, kind, data) SELECT id, 'progress', CAST(:data AS jsonb) FROM held
+        RETURNING job_id
+    )
+    SELECT pg_notify('{CHANNEL}', job_id::text), set_config('synchronous_commit', 'off', true) FROM event
+    """
+)
 
 
 @dataclass(frozen=True)
@@ -123,23 +155,18 @@ async def submit(
     """
     asked = asked or request
     picture = {
+        "kind": "generation",
         "variant": variant,
-        "request": request.model_dump(mode="json"),
+        "request": request.model_dump_json(),
         "seed": request.seed if request.seed is not None else secrets.randbelow(2**32),
         "cost": price(MODELS[variant], request),
         "idempotency_key": idempotency_key,
         "asked_hash": _hash(variant, asked) if idempotency_key else None,
     }
-    async with database.begin() as connection:
-        job = await _add(
-            connection,
-            workspace_id,
-            picture,
-            base_url=base_url,
-            token_id=token_id,
-            webhook_url=webhook_url,
-            limits=limits,
-        )
+    row = _row(
+        workspace_id, picture, base_url=base_url, token_id=token_id, webhook_url=webhook_url, limits=limits
+    )
+    job = await _add(database, row, limits)
     if job is None:
         assert idempotency_key
         job = await earlier(database, workspace_id, variant, asked, idempotency_key, base_url)
@@ -158,16 +185,11 @@ async def submit_analysis(
     limits: Limits,
 ) -> Job:
     """Ask for the analysis of a moodboard, in the transaction that changes its pictures."""
-    analysis = {"kind": "analysis", "request": {"moodboard_id": str(moodboard_id)}, "cost": 0}
-    job = await _add(
-        connection,
-        workspace_id,
-        analysis,
-        base_url=base_url,
-        token_id=token_id,
-        webhook_url=webhook_url,
-        limits=limits,
+    analysis = {"kind": "analysis", "request": json.dumps({"moodboard_id": str(moodboard_id)}), "cost": 0}
+    row = _row(
+        workspace_id, analysis, base_url=base_url, token_id=token_id, webhook_url=webhook_url, limits=limits
     )
+    job = await _add_within(connection, row, limits)
     assert job
     return job
 
@@ -185,22 +207,16 @@ async def submit_training(
 ) -> Job:
     """Ask for a style; `files` are the keys of those pictures that were just kept for it alone."""
     asked = {"style_id": str(new_id()), "training": request.model_dump(), "files": list(files)}
-    async with database.begin() as connection:
-        job = await _add(
-            connection,
-            workspace_id,
-            {"kind": "training", "request": asked, "cost": 0},
-            base_url=base_url,
-            token_id=token_id,
-            webhook_url=webhook_url,
-            limits=limits,
-        )
+    training = {"kind": "training", "request": json.dumps(asked), "cost": 0}
+    row = _row(
+        workspace_id, training, base_url=base_url, token_id=token_id, webhook_url=webhook_url, limits=limits
+    )
+    job = await _add(database, row, limits)
     assert job
     return job
 
 
-async def _add(
-    connection: AsyncConnection,
+def _row(
     workspace_id: UUID,
     work: dict[str, Any],
     *,
@@ -208,34 +224,48 @@ async def _add(
     token_id: UUID | None,
     webhook_url: str | None,
     limits: Limits,
-) -> Job | None:
+) -> dict[str, Any]:
+    """What `ADD` is given."""
+    unset = dict.fromkeys(("variant", "seed", "idempotency_key", "asked_hash"))
+    return {
+        **unset,
+        "id": new_id(),
+        "workspace_id": workspace_id,
+        "token_id": token_id,
+        "status": "queued" if limits.concurrency is None else "backlogged",
+        "base_url": base_url,
+        "webhook_url": webhook_url,
+        **work,
+    }
+
+
+async def _add(database: Database, row: dict[str, Any], limits: Limits) -> Job | None:
     """Accept a job: its row and its queue entry commit together, or not at all.
 
     It waits in the backlog if the workspace has as many under way as it may. None if its idempotency key is
     taken. PaymentRequired when the balance does not cover it, TooManyRequests when the backlog is full.
     """
-    row = {
-        "id": new_id(),
-        "workspace_id": workspace_id,
-        "token_id": token_id,
-        "status": "queued" if limits.concurrency is None else "backlogged",
-        "whose": workspace_id,
-        "base_url": base_url,
-        "webhook_url": webhook_url,
-        **work,
-    }
+    if limits == UNLIMITED:
+        told = await database.first(ADD, **row)
+        return told and _job(told, row["base_url"])
+    async with database.begin() as connection:
+        return await _add_within(connection, row, limits)
+
+
+async def _add_within(connection: AsyncConnection, row: dict[str, Any], limits: Limits) -> Job | None:
     if limits != UNLIMITED:
-        await workspaces.hold(connection, workspace_id)
-    if (told := (await connection.execute(ADD, row)).one_or_none()) is None:
+        await workspaces.hold(connection, row["workspace_id"])
+    if (told := await ADD.within(connection, **row)) is None:
         return None
     if limits.prepaid and row["cost"]:
-        await ledger.check_cover(connection, workspace_id)
+        await ledger.check_cover(connection, row["workspace_id"])
     if told.status == "queued":
-        await queue.add(connection, queue.entrypoint_of(work.get("kind", "")), told.id, told.turn)
-        return _job(told, base_url)
-    await backlog.promote(connection, workspace_id, limits)
-    await backlog.check_size(connection, workspace_id, limits)
-    return _job(await _row(connection, TOLD_OF_ONE, workspace_id, told.id), base_url)
+        return _job(told, row["base_url"])
+    await backlog.promote(connection, row["workspace_id"], limits)
+    await backlog.check_size(connection, row["workspace_id"], limits)
+    return _job(
+        await SHOW.within(connection, workspace_id=row["workspace_id"], id=row["id"]), row["base_url"]
+    )
 
 
 async def earlier(
@@ -267,14 +297,16 @@ def _hash(variant: str, asked: GenerationRequest) -> bytes:
 
 async def get(database: Database, workspace_id: UUID, job_id: UUID, base_url: str) -> Job:
     """The job, or NotFound."""
-    async with database.read() as connection:
-        return _job(await _row(connection, TOLD_OF_ONE, workspace_id, job_id), base_url)
+    return _job(_found(await database.first(SHOW, workspace_id=workspace_id, id=job_id), job_id), base_url)
 
 
 async def details(database: Database, workspace_id: UUID, job_id: UUID) -> JobDetails:
     """What the contract's Job has no room for, or NotFound."""
+    query = select(tables.Job.__table__).where(
+        tables.Job.workspace_id == workspace_id, tables.Job.id == job_id
+    )
     async with database.read() as connection:
-        row = await _row(connection, ALL_OF_ONE, workspace_id, job_id)
+        row = _found((await connection.execute(query)).one_or_none(), job_id)
     return JobDetails(
         job_id=row.id,
         kind=row.kind,
@@ -331,46 +363,24 @@ async def unfinished(database: Database) -> dict[str, int]:
 
 async def claim(database: Database, job_id: UUID) -> Generation | Analysis | Training | None:
     """Begin a queued job, or begin again: whoever held it before can no longer finish it."""
-    statement = (
-        update(tables.Job)
-        .where(tables.Job.id == job_id, tables.Job.status.in_(("queued", "processing")))
-        .values(
-            status="processing",
-            lease=new_id(),
-            claims=tables.Job.claims + 1,
-            started_at=func.coalesce(tables.Job.started_at, func.now()),
-        )
-        .returning(
-            tables.Job.id,
-            tables.Job.workspace_id,
-            tables.Job.variant,
-            tables.Job.request,
-            tables.Job.seed,
-            tables.Job.lease,
-            tables.Job.claims,
-            MOODBOARD,
-            STYLE,
-        )
-    )
-    async with database.begin() as connection:
-        row = (await connection.execute(statement)).one_or_none()
+    row = await database.first(CLAIM, id=job_id, lease=new_id())
     if row is None:
         return None
     held = (row.id, row.workspace_id, row.lease, row.claims)
-    if row.moodboard_id:
-        return Analysis(*held, UUID(row.moodboard_id))
-    if row.style_id:
-        asked = TrainingRequest.model_validate(row.request["training"])
-        return Training(*held, UUID(row.style_id), asked, row.request["files"])
-    return Generation(*held, row.variant, GenerationRequest.model_validate(row.request), row.seed)
+    if row.kind == "generation":
+        return Generation(*held, row.variant, GenerationRequest.model_validate_json(row.request), row.seed)
+    asked = json.loads(row.request)
+    if row.kind == "analysis":
+        return Analysis(*held, UUID(asked["moodboard_id"]))
+    training = TrainingRequest.model_validate(asked["training"])
+    return Training(*held, UUID(asked["style_id"]), training, asked["files"])
 
 
 async def report(database: Database, claim: Claim, progress: Progress) -> None:
     """Record a step; raises Cancelled when the job is no longer ours to work on."""
-    step = {"job": claim.id, "lease": claim.lease, "data": progress.model_dump(), "channel": CHANNEL}
-    async with database.read() as connection:
-        if (await connection.execute(REPORT, step)).first() is None:
-            raise Cancelled
+    step = {"job": claim.id, "lease": claim.lease, "data": progress.model_dump_json()}
+    if await database.first(REPORT, **step) is None:
+        raise Cancelled
 
 
 async def get_on(database: Database, claim: Claim) -> None:
@@ -404,7 +414,7 @@ async def complete(
         expanded_prompt=expanded_prompt,
         engine=engine,
         checkpoint=checkpoint,
-        details=details,
+        details=json.dumps(details),
     )
 
 
@@ -423,7 +433,7 @@ async def _finish(
 ) -> bool:
     async with database.begin() as connection:
         await workspaces.hold(connection, claim.workspace_id)
-        row = await _end(connection, update(tables.Job).where(*_held(claim)), values)
+        row = await _end(connection, claim.workspace_id, claim.id, lease=claim.lease, **values)
         if row is None:
             return False
         if values.get("error_code") == UnsafePicture.code:
@@ -474,7 +484,8 @@ async def cancel(
     async with database.begin() as connection:
         await workspaces.hold(connection, workspace_id)
         row = await stop(connection, workspace_id, job_id, limits)
-        return _job(row or await _row(connection, TOLD_OF_ONE, workspace_id, job_id), base_url)
+        row = row or await SHOW.within(connection, workspace_id=workspace_id, id=job_id)
+        return _job(_found(row, job_id), base_url)
 
 
 async def stop(connection: AsyncConnection, workspace_id: UUID, job_id: UUID, limits: Limits) -> Any:
@@ -482,20 +493,16 @@ async def stop(connection: AsyncConnection, workspace_id: UUID, job_id: UUID, li
 
     Its queue entry stays: a worker that comes to it finds nothing to do, one at work stops at its next step.
     """
-    mine = (tables.Job.workspace_id == workspace_id, tables.Job.id == job_id)
-    open_job = update(tables.Job).where(*mine, tables.Job.status.not_in(TERMINAL))
-    row = await _end(connection, open_job, {"status": "cancelled"})
+    row = await _end(connection, workspace_id, job_id, status="cancelled")
     await backlog.promote(connection, workspace_id, limits)
     return row
 
 
-async def _end(connection: AsyncConnection, guarded: Update, values: dict[str, Any]) -> Any:
+async def _end(connection: AsyncConnection, workspace_id: UUID, job_id: UUID, **values: Any) -> Any:
     """What all ends have in common: the state, the event and the webhook, in the caller's transaction."""
-    statement = guarded.values(completed_at=func.clock_timestamp(), lease=None, **values).returning(*CLOSED)
-    row = (await connection.execute(statement)).one_or_none()
+    row = await END.within(connection, workspace_id=workspace_id, id=job_id, **{**NO_END, **values})
     if row is None:
         return None
-    await events.append(connection, row.id, row.status, {})
     if row.webhook_url is not None:
         delivery = {
             "id": new_id(),
@@ -523,8 +530,7 @@ def _held(claim: Claim) -> tuple[Any, ...]:
     return (tables.Job.id == claim.id, tables.Job.lease == claim.lease, tables.Job.status == "processing")
 
 
-async def _row(connection: AsyncConnection, query: Select[Any], workspace_id: UUID, job_id: UUID) -> Any:
-    row = (await connection.execute(query, {"workspace_id": workspace_id, "id": job_id})).one_or_none()
+def _found(row: Any, job_id: UUID) -> Any:
     if row is None:
         raise NotFound(f"There is no job {str(job_id)!r}: see GET /jobs")
     return row

@@ -13,7 +13,14 @@ from easel.ids import new_id
 from easel.pricing import usd
 from easel.schema.accounts import Spending, Usage
 from easel.store.database import Database
-from easel.store.tables import Charge, Job, TopUp, Workspace
+from easel.store.quick import Quick
+from easel.store.tables import Job, TopUp, Workspace
+
+CHARGE = Quick(
+    "WITH charge AS (INSERT INTO ledger (job_id, workspace_id, amount)"
+    " VALUES (:job, :workspace_id, :amount) RETURNING amount)"
+    " UPDATE workspaces SET balance = balance - charge.amount FROM charge WHERE id = :workspace_id"
+)
 
 
 @dataclass(frozen=True)
@@ -29,19 +36,13 @@ async def top_up(database: Database, workspace_id: UUID, amount: Decimal) -> Non
     async with database.begin() as connection:
         row = {"id": new_id(), "workspace_id": workspace_id, "amount": amount}
         await connection.execute(insert(TopUp).values(row))
-        await _move(connection, workspace_id, amount)
+        mine = update(Workspace).where(Workspace.id == workspace_id)
+        await connection.execute(mine.values(balance=Workspace.balance + amount))
 
 
 async def charge(connection: AsyncConnection, workspace_id: UUID, job_id: UUID, amount: Decimal) -> None:
     """Take the price of a finished picture, in the transaction that completes its job."""
-    row = {"job_id": job_id, "workspace_id": workspace_id, "amount": amount}
-    await connection.execute(insert(Charge).values(row))
-    await _move(connection, workspace_id, -amount)
-
-
-async def _move(connection: AsyncConnection, workspace_id: UUID, amount: Decimal) -> None:
-    mine = update(Workspace).where(Workspace.id == workspace_id)
-    await connection.execute(mine.values(balance=Workspace.balance + amount))
+    await CHARGE.within(connection, job=job_id, workspace_id=workspace_id, amount=amount)
 
 
 async def balance(database: Database, workspace_id: UUID) -> Balance:

@@ -18,19 +18,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from easel.store.bell import CHANNEL, ring
 from easel.store.database import Database, driver_connection
+from easel.store.quick import Quick
 
 GENERATE = "generate"
 TRAIN = "train"
 DELIVER = "deliver"
 LEASE = timedelta(seconds=3)
-FIRST_TURN = text(
-    f"(SELECT -max(priority) FROM pgqueuer WHERE entrypoint = '{GENERATE}' AND status = 'queued')"
+FIRST_TURN = f"(SELECT -max(priority) FROM pgqueuer WHERE entrypoint = '{GENERATE}' AND status = 'queued')"
+# PgQueuer's own way in logs each entry as well, and the bell would be one more errand.
+ENTER = "INSERT INTO pgqueuer (entrypoint, payload, priority, execute_after, status)"
+ADD = Quick(
+    f"WITH entry AS ({ENTER} VALUES (:entrypoint, :payload, 0, now(), 'queued'))"
+    f" SELECT pg_notify('{CHANNEL}', :entrypoint)"
 )
-ADD = text(  # PgQueuer's own way in logs each entry as well, and the bell would be one more errand
-    "WITH entry AS (INSERT INTO pgqueuer (entrypoint, payload, priority, execute_after, status)"
-    " VALUES (:entrypoint, :payload, :priority, now(), 'queued'))"
-    " SELECT pg_notify(:channel, :entrypoint)"
+REMOVE = Quick("DELETE FROM pgqueuer WHERE id = :id")
+# Of the jobs that a statement calls `job`, those that are queued get an entry, and it is rung for them.
+ENTRYPOINT = f"CASE kind WHEN 'training' THEN '{TRAIN}' ELSE '{GENERATE}' END"  # trainings take minutes
+ENTER_JOBS = (
+    f"{ENTER} SELECT {ENTRYPOINT}, uuid_send(id), -turn, now(), 'queued' FROM job WHERE status = 'queued'"
 )
+RING_FOR_JOBS = f"pg_notify('{CHANNEL}', {ENTRYPOINT})"
 
 
 @dataclass(frozen=True)
@@ -41,15 +48,9 @@ class Entry:
     row: UUID
 
 
-def entrypoint_of(kind: str) -> str:
-    """Where jobs of a kind wait: trainings take minutes, and have a line of their own."""
-    return TRAIN if kind == "training" else GENERATE
-
-
-async def add(connection: AsyncConnection, entrypoint: str, row: UUID, turn: int = 0) -> None:
-    """Queue work on `row`; it is seen when the transaction of `connection` commits, lower turns first."""
-    entry = {"entrypoint": entrypoint, "payload": row.bytes, "priority": -turn, "channel": CHANNEL}
-    await connection.execute(ADD, entry)
+async def add(connection: AsyncConnection, entrypoint: str, row: UUID) -> None:
+    """Queue work on `row`; it is seen when the transaction of `connection` commits."""
+    await ADD.within(connection, entrypoint=entrypoint, payload=row.bytes)
 
 
 async def take(database: Database, entrypoint: str, worker: UUID, most: int) -> list[Entry]:
@@ -73,7 +74,7 @@ async def hold(database: Database, entries: Sequence[Entry]) -> None:
 
 async def remove(connection: AsyncConnection, entry: Entry) -> None:
     """Take a settled entry away."""
-    await connection.execute(text("DELETE FROM pgqueuer WHERE id = :id"), {"id": entry.id})
+    await REMOVE.within(connection, id=entry.id)
 
 
 async def put_off(connection: AsyncConnection, entry: Entry, delay: timedelta) -> None:

@@ -10,16 +10,20 @@ from sqlalchemy import bindparam, func, insert, or_, select, text, update
 from easel.errors import NotFound
 from easel.ids import new_id, new_secret, secret_hash
 from easel.store.database import Database
+from easel.store.quick import Quick
 from easel.store.tables import Token, Workspace
 
 USE_IS_STALE = or_(
     Token.last_used_at.is_(None), Token.last_used_at < func.now() - text("interval '1 minute'")
 )
-CALLER = select(Token.workspace_id, Token.name, Token.secret_hash, USE_IS_STALE.label("use_is_stale")).where(
-    Token.id == bindparam("id"),
-    Token.revoked_at.is_(None),
-    or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
-)  # asked at each request, so built once
+CALLER = Quick(
+    select(Token.workspace_id, Token.name, Token.secret_hash, USE_IS_STALE.label("use_is_stale")).where(
+        Token.id == bindparam("id"),
+        Token.revoked_at.is_(None),
+        or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
+    )
+)
+USE = Quick(update(Token).where(Token.id == bindparam("token"), USE_IS_STALE).values(last_used_at=func.now()))
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,11 @@ async def caller(database: Database, raw: str) -> Caller | None:
         token_id = UUID(identifier)
     except ValueError:
         return None
-    async with database.read() as connection:
-        row = (await connection.execute(CALLER, {"id": token_id})).one_or_none()
-        if row is None or not hmac.compare_digest(row.secret_hash, secret_hash(secret)):
-            return None
-        if row.use_is_stale:
-            used = update(Token).where(Token.id == token_id, USE_IS_STALE)
-            await connection.execute(used.values(last_used_at=func.now()))
+    row = await database.first(CALLER, id=token_id)
+    if row is None or not hmac.compare_digest(row.secret_hash, secret_hash(secret)):
+        return None
+    if row.use_is_stale:
+        await database.first(USE, token=token_id)
     return Caller(row.workspace_id, token_id, row.name)
 
 

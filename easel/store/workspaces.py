@@ -12,7 +12,10 @@ from easel.errors import NotFound, Unprocessable
 from easel.ids import new_id
 from easel.signing import new_webhook_secret
 from easel.store.database import Database
+from easel.store.quick import Quick
 from easel.store.tables import Member, Workspace
+
+HOLD = Quick("SELECT 1 FROM workspaces WHERE id = :workspace_id FOR NO KEY UPDATE")
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,7 @@ async def hold(connection: AsyncConnection, workspace_id: UUID) -> None:
 
     Whoever also locks jobs holds the workspace before: in the other order two could wait for each other.
     """
-    await connection.execute(
-        select(Workspace.id).where(Workspace.id == workspace_id).with_for_update(key_share=True)
-    )
+    await HOLD.within(connection, workspace_id=workspace_id)
 
 
 async def webhook_secrets(database: Database, workspace_id: UUID) -> list[str]:
