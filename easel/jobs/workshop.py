@@ -80,3 +80,19 @@ class Laps:
         now = time.monotonic()
         self.seconds[name] = round(now - self._begun, 3)
         self._begun = now
+
+
+class Pace:
+    """Lets something happen once in so many seconds, the first time at once."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it may happen now; then it may not for a while."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True

@@ -20,7 +20,13 @@ MIGRATIONS = 5_283_001  # the advisory lock that lets one process migrate at a t
 
 SESSION = {"idle_in_transaction_session_timeout": "5s"}  # of a process that was stopped amid a transaction
 
-AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+AWAY = (
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # of a connection whose server said farewell while it was idle
+    OSError,
+)
 """What is raised while the database cannot be reached."""
 
 
@@ -42,9 +48,14 @@ class Database:
 
     async def first(self, statement: Quick, **values: Any) -> Any:
         """The first row that a quick statement returns, or None; it is a transaction of its own."""
-        return await statement.alone(await self._quick(), **values)
+        async with (await self._connections()).acquire() as connection:
+            try:
+                return await statement.alone(connection, **values)
+            except AWAY:
+                connection.terminate()  # it may be in the middle of something, and nothing sets it back
+                raise
 
-    async def _quick(self) -> asyncpg.Pool:
+    async def _connections(self) -> asyncpg.Pool:
         if self._pool is None:
             async with self._opening:
                 self._pool = self._pool or await asyncpg.create_pool(

@@ -31,9 +31,9 @@ class Quick:
         self._stated = compiled.params  # values in the statement itself
         self._names = compiled.positiontup
 
-    async def alone(self, pool: asyncpg.Pool, **values: Any) -> Any:
+    async def alone(self, connection: asyncpg.Connection, **values: Any) -> Any:
         """Its row or None, as a transaction of its own."""
-        return await pool.fetchrow(self._sql, *self._ordered(values), record_class=Row)
+        return await connection.fetchrow(self._sql, *self._ordered(values), record_class=Row)
 
     async def within(self, connection: AsyncConnection, **values: Any) -> Any:
         """Its row or None, in the transaction of `connection`."""
