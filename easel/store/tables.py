@@ -121,6 +121,14 @@ class Job(Base):
         ),
         CheckConstraint("(error_code IS NOT NULL) = (status = 'failed')", name="jobs_error"),
         Index("jobs_newest", "workspace_id", "created_at"),
+        Index("jobs_by_type", "workspace_id", text("coalesce(variant, kind)"), "created_at"),
+        Index(
+            "jobs_without_result",
+            "workspace_id",
+            "status",
+            "created_at",
+            postgresql_where=text("status IN ('failed', 'cancelled')"),
+        ),
         Index(
             "jobs_open",
             "workspace_id",
