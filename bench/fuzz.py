@@ -19,7 +19,7 @@ def main() -> None:
     os.environ["EASEL_ALLOW_NETWORKS"] = '["127.0.0.0/8"]'  # where tests/wire/fuzz.toml has its receiver
     with (
         tempfile.TemporaryDirectory(prefix="easel-fuzz-") as folder,
-        serving(Path(folder), "null") as (url, token, _, _),
+        serving(Path(folder), EASEL_SAFETY="on") as (url, token, _, _),
     ):
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", "tests/wire/fuzz.toml"),
