@@ -168,7 +168,25 @@ def document(app: FastAPI) -> dict[str, Any]:
             }
         }
     }
+    for path, operations in described["paths"].items():
+        if "post" in operations and "{" not in path:
+            operations["post"]["responses"]["200"]["links"] = _links(path, described["paths"])
     return described
+
+
+def _links(path: str, paths: dict[str, Any]) -> dict[str, Any]:
+    """What can be done with that which a POST to `path` has made."""
+    own = f"{path}/{{id}}" in paths
+    prefix, id_ = (f"{path}/{{id}}", "id") if own else ("/jobs/{id}", "job_id")
+    return {
+        operation["operationId"]: {
+            "operationId": operation["operationId"],
+            "parameters": {"id": f"$response.body#/{id_}"},
+        }
+        for place, operations in paths.items()
+        if place.startswith(prefix)
+        for operation in operations.values()
+    }
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:

@@ -42,6 +42,15 @@ def test_the_document_is_public_and_its_request_schemas_stand_inline(api: Api) -
     assert told["components"]["securitySchemes"]["bearerAuth"] == {"type": "http", "scheme": "bearer"}
 
 
+def test_the_document_tells_what_can_be_done_with_what_was_made(api: Api) -> None:
+    paths = document(api)["paths"]
+    for made, where, id_ in ((MEDIUM, "/jobs", "job_id"), ("/moodboards", "/moodboards", "id")):
+        links = paths[made]["post"]["responses"]["200"]["links"].values()
+        named = {link["operationId"] for link in links}
+        assert {operation["operationId"] for operation in paths[where + "/{id}"].values()} <= named
+        assert all(link["parameters"] == {"id": f"$response.body#/{id_}"} for link in links)
+
+
 def test_the_document_tells_defaults_and_bounds(api: Api) -> None:
     body = document(api)["paths"][MEDIUM]["post"]["requestBody"]["content"]["application/json"]["schema"]
     fields = body["properties"]
