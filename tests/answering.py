@@ -1,6 +1,7 @@
 """An API process without a worker: the app under uvicorn in a thread, over real HTTP and a real database."""
 
 import asyncio
+import base64
 import io
 import socket
 import threading
@@ -14,7 +15,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import uvicorn
-from conftest import opened
+from databases import opened
 from PIL import Image
 from sqlalchemy import update
 
@@ -183,3 +184,31 @@ def in_new_workspace(api: Api) -> Iterator[Api]:
     headers = {"Authorization": f"Bearer {api.store(made)}"}
     with httpx.Client(base_url=api.url, headers=headers, timeout=30, trust_env=False) as client:
         yield replace(api, client=client)
+
+
+def data_uri(data: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def colours(count: int) -> list[bytes]:
+    """So many pictures, each in a colour of its own."""
+    return [picture(colour=f"#{37 * number % 256:02x}{number:02x}80") for number in range(count)]
+
+
+def ended(api: Api, job_id: str) -> dict[str, Any]:
+    """The job, once it has ended."""
+    with api.client.stream("GET", f"/jobs/{job_id}/events") as stream:
+        stream.read()
+    return api.client.get(f"/jobs/{job_id}").json()
+
+
+def details(api: Api, **fields: Any) -> dict[str, Any]:
+    """What is told of a picture that was painted."""
+    job = ended(api, api.submit(**fields)["job_id"])
+    assert job["status"] == "completed", job
+    return api.client.get(f"/jobs/{job['job_id']}/details").json()
+
+
+def files(api: Api) -> int:
+    """How many files are kept."""
+    return sum(len(batch) for batch in api.blobs._store.list())

@@ -1,10 +1,15 @@
 """A worker inside the test's own process."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from answering import LOOPBACK, Api
+from databases import opened
+
+from easel.engine.null import NullPainter
 from easel.errors import CheckpointError
 from easel.jobs.worker import Worker
 from easel.safety.guard import Guard, guard_of
@@ -47,3 +52,26 @@ async def painted(database: Database, webhook_url: str | None = None, **request:
     async for _ in events.follow(database, job.job_id):
         pass
     return await jobs.get(database, workspace, job.job_id, BASE)
+
+
+@contextmanager
+def at_work(api: Api, painter: NullPainter | None = None) -> Iterator[None]:
+    """A worker in a thread of its own."""
+    stop, started = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        async with (
+            opened(api.database_url) as database,
+            working(database, api.blobs, painter or NullPainter(), allow_networks=LOOPBACK),
+        ):
+            started.set()
+            await asyncio.to_thread(stop.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    started.wait()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,40 +1,30 @@
-"""What tests share: a real PostgreSQL, started once, with a fresh database for each test that asks."""
+"""What tests share. Each of the processes that run them has one of each, made when it is first asked for."""
 
-import asyncio
 import os
-import shutil
-import signal
 import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
-import asyncpg
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch comes: the tests run in several processes
+
 import pytest
+from answering import Api, answering, in_new_workspace
+from at_work import at_work
+from databases import fresh_database, running
 from serving import Served, serving
 
 from easel.store.blobs import Blobs
-from easel.store.database import Database
-from easel.store.embedded import Embedded
+
+if TYPE_CHECKING:
+    from easel.style.painter import NanoPainter
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a server whose database `template` has all tables."""
-    folder = Path(tempfile.mkdtemp(prefix="easel-"))
-    embedded = Embedded(folder)
-    url = embedded.start()
-    asyncio.run(_execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"))
-    asyncio.run(_execute(url, "CREATE DATABASE template"))
-    asyncio.run(_migrate(_named(url, "template")))
-    yield url
-    os.kill(_postmaster(url), signal.SIGQUIT)  # a clean stop would write all the databases to the disk
-    while embedded.running():
-        time.sleep(0.05)
-    embedded.stop()
-    shutil.rmtree(folder)
+    with running() as url:
+        yield url
 
 
 @pytest.fixture
@@ -50,17 +40,18 @@ def database_url(postgres: str) -> str:
     return fresh_database(postgres)
 
 
-def fresh_database(postgres: str) -> str:
-    """The URL of a new database with all tables, for fixtures of any scope."""
-    name = f"test_{uuid4().hex}"
-    asyncio.run(_execute(postgres, f"CREATE DATABASE {name} TEMPLATE template STRATEGY file_copy"))
-    return _named(postgres, name)
-
-
 @pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
     """An empty place for files."""
     return Blobs((tmp_path / "blobs").as_uri())
+
+
+@pytest.fixture(scope="session")
+def painter() -> "NanoPainter":
+    """The model that ships."""
+    from easel.style.painter import NanoPainter  # here: most tests start without torch
+
+    return NanoPainter.load()
 
 
 @pytest.fixture(scope="session")
@@ -70,32 +61,42 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Database]:
-    """The database at `url`, for the length of a block."""
-    database = Database(url)
-    try:
-        yield database
-    finally:
-        await database.close()
+@pytest.fixture(scope="session")
+def idle_server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """An API without a worker."""
+    with answering(fresh_database(postgres), tmp_path_factory.mktemp("idle")) as api:
+        yield api
 
 
-def _postmaster(url: str) -> int:
-    folder = Path(url.partition("host=")[2])
-    return int((folder / "postmaster.pid").read_text().split()[0])
+@pytest.fixture(scope="session")
+def staffed_server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """An API with a worker beside it."""
+    with answering(fresh_database(postgres), tmp_path_factory.mktemp("staffed")) as api, at_work(api):
+        yield api
 
 
-def _named(url: str, name: str) -> str:
-    return url.replace("/postgres?", f"/{name}?")
+@pytest.fixture(scope="session")
+def server(idle_server: Api) -> Api:
+    """The API that `api` asks; a module that needs another one has a fixture of this name."""
+    return idle_server
 
 
-async def _execute(url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(url)
-    for statement in statements:
-        await connection.execute(statement)
-    await connection.close()
+@pytest.fixture
+def api(server: Api) -> Iterator[Api]:
+    """The API, for a caller in a workspace of its own."""
+    with in_new_workspace(server) as api:
+        yield api
 
 
-async def _migrate(url: str) -> None:
-    async with opened(url) as database:
-        await database.migrate()
+@pytest.fixture
+def idle(idle_server: Api) -> Iterator[Api]:
+    """An API without a worker, for a caller in a workspace of its own."""
+    with in_new_workspace(idle_server) as api:
+        yield api
+
+
+@pytest.fixture
+def alone(postgres: str, tmp_path: Path) -> Iterator[Api]:
+    """An API without a worker, whose database and files nobody else touches."""
+    with answering(fresh_database(postgres), tmp_path) as server, in_new_workspace(server) as api:
+        yield api

@@ -1,17 +1,16 @@
 """Workspaces, members and tokens. Alone: python -m pytest tests/test_accounts.py"""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from answering import MEDIUM, Api, answering, in_new_workspace, picture
-from conftest import fresh_database, opened
+from answering import MEDIUM, Api, in_new_workspace, picture
+from commands import at, easel
+from databases import opened
 from serving import Served
 from sqlalchemy import text
-from test_cli import at, easel
 
 from easel.api.routes import PRIVATE, PUBLIC, Route
 from easel.errors import NotFound, Unprocessable
@@ -40,18 +39,6 @@ MADE = {
 """How to make one thing of each kind that has an id: a route to a new kind needs a row here."""
 CHANGES = {"moodboards": {"name": "another"}, "styles": {"title": "another"}}
 """What a PATCH needs of its owner."""
-
-
-@pytest.fixture(scope="module")
-def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with answering(fresh_database(postgres), tmp_path_factory.mktemp("api")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(server: Api) -> Iterator[Api]:
-    with in_new_workspace(server) as api:
-        yield api
 
 
 @pytest.mark.parametrize(

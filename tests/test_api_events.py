@@ -5,22 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from answering import Api, answering, in_new_workspace, picture
-from conftest import fresh_database
+from answering import Api, picture
 
 from easel.store import events
-
-
-@pytest.fixture(scope="module")
-def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with answering(fresh_database(postgres), tmp_path_factory.mktemp("api")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(server: Api) -> Iterator[Api]:
-    with in_new_workspace(server) as api:
-        yield api
 
 
 def told(lines: Iterator[str]) -> Iterator[tuple[int, str, Any]]:

@@ -15,7 +15,7 @@ import httpx
 import obstore
 import pytest
 from answering import MEDIUM, Api, answering, in_new_workspace, picture
-from conftest import fresh_database, opened
+from databases import fresh_database, migrate, postmaster
 from prometheus_client.parser import text_string_to_metric_families
 
 from easel.store import workers
@@ -31,15 +31,6 @@ def server(postgres: str, tmp_path: Path) -> Iterator[Api]:
 def say(api: Api, state: str, error: str | None = None) -> None:
     worker = workers.Worker(uuid4(), "here", 1, state, error)
     api.store(lambda database: workers.say(database, worker))
-
-
-async def migrate(url: str) -> None:
-    async with opened(url) as database:
-        await database.migrate()
-
-
-def postmaster(data_folder: Path) -> int:
-    return int((data_folder / "postgres" / "postmaster.pid").read_text().split()[0])
 
 
 def metrics(api: Api) -> dict[tuple[str, tuple[str, ...]], float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import at, clean, easel
 from PIL import Image
 from receiving import receiving
 from safetensors.torch import save_file
@@ -20,27 +21,6 @@ from serving import Served, serving
 
 from easel.cli.generate import read_reference
 from easel.sdk.client import Client
-
-
-def easel(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "easel", *words],
-        env=clean(environment),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def clean(environment: dict[str, str]) -> dict[str, str]:
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("KREA_", "EASEL_"))
-    }
-    return inherited | {"COLUMNS": "200", "EASEL_MODELS": "null"} | environment
-
-
-def at(served: Served) -> dict[str, str]:
-    return {"KREA_BASE_URL": served.url, "KREA_API_KEY": served.token}
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from at_work import painted, working
-from conftest import opened
+from databases import opened
 
 from easel.engine.null import NullPainter
 from easel.store import events, jobs, workers, workspaces

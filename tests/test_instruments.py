@@ -35,11 +35,6 @@ PROMPTS = (
 LEVELS = (-1, -0.5, 0, 0.5, 1)
 
 
-@pytest.fixture(scope="module")
-def painter() -> NanoPainter:
-    return NanoPainter.load()
-
-
 def paint(painter: NanoPainter, start: Image.Image | None = None, references=(), **request) -> Painting:
     materials = Materials(references, start=start)
     asked = GenerationRequest(**{"prompt": "a fox", "creativity": "raw", **request})

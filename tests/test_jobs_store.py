@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from conftest import opened
+from databases import opened
 from sqlalchemy import text
 
 from easel.errors import Cancelled, NotFound, Unprocessable

@@ -11,10 +11,10 @@ import httpx
 import pytest
 from answering import MEDIUM, Api, answering, in_new_workspace, picture
 from at_work import BASE, working
-from conftest import fresh_database, opened
+from commands import easel
+from databases import fresh_database, opened
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from test_cli import easel
 
 from easel.api.rates import Rates
 from easel.engine.null import NullPainter
@@ -35,12 +35,6 @@ MADE: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with answering(fresh_database(postgres), tmp_path_factory.mktemp("api"), concurrency=2, backlog=2) as api:
-        yield api
-
-
-@pytest.fixture
-def api(server: Api) -> Iterator[Api]:
-    with in_new_workspace(server) as api:
         yield api
 
 

@@ -13,7 +13,7 @@ from easel.model.operators import OPERATORS, blur, box
 from easel.model.reader import LookReader
 from easel.model.texture import of_sheets
 from easel.style.looks import leading_hand, look_of
-from easel.style.painter import SHIPPED, NanoPainter
+from easel.style.painter import SHIPPED
 from easel.style.references import reference_sheet
 from easel.style.scene import Ground, Item, Library, Scene, draw
 
@@ -147,9 +147,9 @@ def test_a_hand_whose_drawings_do_not_ship_is_stood_in_for():
     assert leading_hand([(look("plain", hand="fluent-3d"), 1.0)], "turbo") == "fluent-color"
 
 
-@pytest.fixture(scope="module")
-def reader():
-    return NanoPainter.load()._krea.reader
+@pytest.fixture
+def reader(painter):
+    return painter._krea.reader
 
 
 def read(reader: LookReader, sheet: Image.Image) -> Look:

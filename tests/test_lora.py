@@ -160,11 +160,6 @@ class Book:
         self.state = state
 
 
-@pytest.fixture(scope="module")
-def painter() -> NanoPainter:
-    return NanoPainter.load()
-
-
 def lessons() -> list[Lesson]:
     stripes = Image.open(io.BytesIO((Path(__file__).parents[1] / "docs/reference.png").read_bytes())).convert(
         "RGB"

@@ -9,7 +9,7 @@ import alembic.config
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from conftest import opened
+from databases import opened
 from sqlalchemy import Connection, text
 
 from easel.store import database as store

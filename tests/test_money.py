@@ -11,10 +11,10 @@ from uuid import UUID
 import httpx
 import pytest
 from answering import MEDIUM, Api, answering, in_new_workspace, picture
-from conftest import fresh_database
+from commands import easel
+from databases import fresh_database
 from serving import Served
 from sqlalchemy import text
-from test_cli import easel
 
 from easel.store import ledger, tokens
 from easel.store.database import Database
@@ -23,12 +23,6 @@ from easel.store.database import Database
 @pytest.fixture(scope="module")
 def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with answering(fresh_database(postgres), tmp_path_factory.mktemp("api"), billing="prepaid") as api:
-        yield api
-
-
-@pytest.fixture
-def api(server: Api) -> Iterator[Api]:
-    with in_new_workspace(server) as api:
         yield api
 
 

@@ -1,77 +1,37 @@
 """Moodboards, from the request to a picture. Alone: python -m pytest tests/test_moodboards.py"""
 
-import asyncio
-import base64
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from answering import LOOPBACK, MEDIUM, Api, answering, in_new_workspace, picture
-from at_work import working
-from conftest import fresh_database, opened
+from answering import (
+    MEDIUM,
+    Api,
+    answering,
+    colours,
+    data_uri,
+    details,
+    ended,
+    files,
+    in_new_workspace,
+    picture,
+)
+from at_work import at_work
+from databases import fresh_database
+from receiving import receiving
 from sqlalchemy import text
 from test_pictures import UNREADABLE
-from test_webhooks import receiving
 
 from easel.engine.null import NullPainter
 from easel.store.database import Database
 
 
 @pytest.fixture(scope="module")
-def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """An API with a worker beside it."""
-    with answering(fresh_database(postgres), tmp_path_factory.mktemp("api")) as api, at_work(api):
-        yield api
-
-
-@pytest.fixture
-def api(server: Api) -> Iterator[Api]:
-    with in_new_workspace(server) as api:
-        yield api
-
-
-@pytest.fixture
-def idle(postgres: str, tmp_path: Path) -> Iterator[Api]:
-    """An API without a worker."""
-    with answering(fresh_database(postgres), tmp_path) as server, in_new_workspace(server) as api:
-        yield api
-
-
-@contextmanager
-def at_work(api: Api, painter: NullPainter | None = None) -> Iterator[None]:
-    """A worker in a thread of its own."""
-    stop, started = threading.Event(), threading.Event()
-
-    async def run() -> None:
-        async with (
-            opened(api.database_url) as database,
-            working(database, api.blobs, painter or NullPainter(), allow_networks=LOOPBACK),
-        ):
-            started.set()
-            await asyncio.to_thread(stop.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    started.wait()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def data_uri(data: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(data).decode()
-
-
-def colours(count: int) -> list[bytes]:
-    """So many pictures, each in a colour of its own."""
-    return [picture(colour=f"#{37 * number % 256:02x}{number:02x}80") for number in range(count)]
+def server(staffed_server: Api) -> Api:
+    return staffed_server
 
 
 def post(api: Api, **fields: Any) -> httpx.Response:
@@ -84,25 +44,11 @@ def make(api: Api, **fields: Any) -> dict[str, Any]:
     return answer.json()
 
 
-def ended(api: Api, job_id: str) -> dict[str, Any]:
-    """The job, once it has ended."""
-    with api.client.stream("GET", f"/jobs/{job_id}/events") as stream:
-        stream.read()
-    return api.client.get(f"/jobs/{job_id}").json()
-
-
 def analysed(api: Api, board: dict[str, Any]) -> dict[str, Any]:
     """The board, once its analysis has ended."""
     job = ended(api, board["job_id"])
     assert job["status"] == "completed", job
     return api.client.get(f"/moodboards/{board['id']}").json()
-
-
-def details(api: Api, **fields: Any) -> dict[str, Any]:
-    """What is told of a picture that was painted."""
-    job = ended(api, api.submit(**fields)["job_id"])
-    assert job["status"] == "completed", job
-    return api.client.get(f"/jobs/{job['job_id']}/details").json()
 
 
 def test_a_board_is_read_by_a_job_and_lends_its_direction_to_a_picture(api: Api) -> None:
@@ -136,11 +82,6 @@ def counted(api: Api, query: str) -> Any:
             return await connection.scalar(text(query))
 
     return api.store(read)
-
-
-def files(api: Api) -> int:
-    """How many files are kept."""
-    return sum(len(batch) for batch in api.blobs._store.list())
 
 
 def assert_nothing_left(api: Api, files_before: int = 0) -> None:
@@ -178,14 +119,14 @@ def test_an_analysis_is_a_job_like_others_and_costs_nothing(api: Api) -> None:
     assert api.client.get("/jobs?types=medium").json()["items"] == []
 
 
-def test_a_board_that_is_not_analysed_is_analysed_within_the_job(idle: Api) -> None:
-    board = make(idle)
-    idle.client.delete(f"/jobs/{board['job_id']}")
-    job = idle.submit(moodboards=[{"id": board["id"], "strength": 1.5}])
-    with at_work(idle):
-        assert ended(idle, job["job_id"])["status"] == "completed"
-    assert idle.client.get(f"/moodboards/{board['id']}").json()["analysed"]
-    assert idle.client.get(f"/jobs/{board['job_id']}").json()["status"] == "cancelled"
+def test_a_board_that_is_not_analysed_is_analysed_within_the_job(alone: Api) -> None:
+    board = make(alone)
+    alone.client.delete(f"/jobs/{board['job_id']}")
+    job = alone.submit(moodboards=[{"id": board["id"], "strength": 1.5}])
+    with at_work(alone):
+        assert ended(alone, job["job_id"])["status"] == "completed"
+    assert alone.client.get(f"/moodboards/{board['id']}").json()["analysed"]
+    assert alone.client.get(f"/jobs/{board['job_id']}").json()["status"] == "cancelled"
 
 
 def test_below_0_a_board_pushes_away_and_at_0_it_is_none(api: Api) -> None:
@@ -273,18 +214,18 @@ def test_a_link_shows_the_board_to_anybody(api: Api) -> None:
     assert httpx.get(first["share_link"] + "x").status_code == 404
 
 
-def test_how_many_pictures_a_board_has_is_limited(idle: Api) -> None:
-    url = idle.upload(picture())["image_url"]
-    before = files(idle)
+def test_how_many_pictures_a_board_has_is_limited(alone: Api) -> None:
+    url = alone.upload(picture())["image_url"]
+    before = files(alone)
     for fields in ({}, {"urls": [], "asset_ids": []}, {"urls": [f"{url}?{n}" for n in range(201)]}):
-        assert_refused(post(idle, **fields), 400, ["urls"], "200")
+        assert_refused(post(alone, **fields), 400, ["urls"], "200")
     half = {"urls": [url] * 101, "asset_ids": [str(uuid4())] * 100}
-    assert_refused(post(idle, **half), 400, ["urls"], "201 pictures", "1 to 200")
-    board = make(idle)
-    emptied = idle.client.patch(f"/moodboards/{board['id']}", json={"urls": []})
+    assert_refused(post(alone, **half), 400, ["urls"], "201 pictures", "1 to 200")
+    board = make(alone)
+    emptied = alone.client.patch(f"/moodboards/{board['id']}", json={"urls": []})
     assert_refused(emptied, 400, ["urls"], "0 pictures")
-    idle.client.delete(f"/moodboards/{board['id']}")
-    assert_nothing_left(idle, before)
+    alone.client.delete(f"/moodboards/{board['id']}")
+    assert_nothing_left(alone, before)
 
 
 @pytest.mark.parametrize(
@@ -318,20 +259,20 @@ def test_changes_that_are_not_valid_are_400(idle: Api, changes: dict[str, Any], 
     assert idle.client.get(f"/moodboards/{board['id']}").json() == board
 
 
-def test_pictures_that_cannot_be_used_are_all_named_and_nothing_is_left(idle: Api) -> None:
-    asset, (good, other) = idle.upload(picture()), map(data_uri, colours(2))
+def test_pictures_that_cannot_be_used_are_all_named_and_nothing_is_left(alone: Api) -> None:
+    asset, (good, other) = alone.upload(picture()), map(data_uri, colours(2))
     urls = [
         good,
         *(data_uri(data) for data in UNREADABLE.values()),
         other,
         "http://10.0.0.1/a.png",
         "fox.png",
-        f"{idle.url}/files/{'0' * 40}.png",
+        f"{alone.url}/files/{'0' * 40}.png",
         good,
         asset["image_url"],
     ]
     asset_ids = [asset["id"], str(uuid4())]
-    answer = post(idle, urls=urls, asset_ids=asset_ids)
+    answer = post(alone, urls=urls, asset_ids=asset_ids)
     assert answer.elapsed.total_seconds() < 2
     assert answer.status_code == 422
     count = len(UNREADABLE)
@@ -342,7 +283,7 @@ def test_pictures_that_cannot_be_used_are_all_named_and_nothing_is_left(idle: Ap
     ]  # fmt: skip
     assert f"{len(wrong) + 2} of {len(urls) + 2} pictures cannot be used" in answer.json()["error"]
     assert "asset_ids.1" in answer.json()["error"]
-    assert_nothing_left(idle, files_before=1)
+    assert_nothing_left(alone, files_before=1)
 
 
 def test_what_only_fetching_can_tell_fails_the_analysis_naming_which(postgres: str, tmp_path: Path) -> None:
@@ -380,32 +321,32 @@ def test_a_board_that_the_backlog_has_no_room_for_leaves_nothing(postgres: str, 
         assert_nothing_left(api)
 
 
-def test_a_board_deleted_before_its_picture_fails_the_picture(idle: Api) -> None:
-    board = make(idle)
-    job = idle.submit(moodboards=[{"id": board["id"]}])
-    idle.client.delete(f"/moodboards/{board['id']}")
-    with at_work(idle):
-        failed = ended(idle, job["job_id"])
+def test_a_board_deleted_before_its_picture_fails_the_picture(alone: Api) -> None:
+    board = make(alone)
+    job = alone.submit(moodboards=[{"id": board["id"]}])
+    alone.client.delete(f"/moodboards/{board['id']}")
+    with at_work(alone):
+        failed = ended(alone, job["job_id"])
     assert failed["error"]["code"] == "reference_unreadable"
     assert board["id"] in failed["error"]["message"]
 
 
-def test_an_analysis_is_cancelled_between_two_pictures(idle: Api) -> None:
+def test_an_analysis_is_cancelled_between_two_pictures(alone: Api) -> None:
     class Slow(NullPainter):
         def analyse(self, pictures: Any) -> Any:
             def slowly() -> Iterator[Any]:
                 for one in pictures:
-                    idle.client.delete(f"/jobs/{board['job_id']}")
+                    alone.client.delete(f"/jobs/{board['job_id']}")
                     yield one
 
             return super().analyse(slowly())
 
-    board = make(idle)
-    with at_work(idle, Slow()):
-        assert ended(idle, board["job_id"])["status"] == "cancelled"
-        make(idle)
-        assert ended(idle, idle.submit()["job_id"])["status"] == "completed"
-    assert not idle.client.get(f"/moodboards/{board['id']}").json()["analysed"]
+    board = make(alone)
+    with at_work(alone, Slow()):
+        assert ended(alone, board["job_id"])["status"] == "cancelled"
+        make(alone)
+        assert ended(alone, alone.submit()["job_id"])["status"] == "completed"
+    assert not alone.client.get(f"/moodboards/{board['id']}").json()["analysed"]
 
 
 def test_an_unknown_board_is_refused_at_once(idle: Api) -> None:

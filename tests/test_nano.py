@@ -19,11 +19,6 @@ from easel.style.references import DETAIL, most_textured, reference_sheet, shown
 QUICK = Model("quick", "Quick", "turbo", 2, 0.0, MODELS["medium"].prices)
 
 
-@pytest.fixture(scope="module")
-def painter() -> NanoPainter:
-    return NanoPainter.load()
-
-
 def spots(colour: str, ground: str) -> Image.Image:
     """A picture of dots in two colours."""
     picture, rng = Image.new("RGB", (640, 480), ground), random.Random(1)

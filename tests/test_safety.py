@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from at_work import BASE, painted, working
-from conftest import opened
+from databases import opened
 from PIL import Image
 from serving import Served, serving
 from sqlalchemy import text

@@ -3,19 +3,29 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from answering import MEDIUM, Api, answering, in_new_workspace, picture
-from conftest import fresh_database
+from answering import (
+    MEDIUM,
+    Api,
+    answering,
+    colours,
+    data_uri,
+    details,
+    ended,
+    files,
+    in_new_workspace,
+    picture,
+)
+from at_work import at_work
+from databases import fresh_database
+from receiving import receiving
 from serving import serving
-from test_moodboards import at_work, colours, data_uri, details, ended, files
 from test_pictures import UNREADABLE
-from test_webhooks import receiving
 
 from easel import Client
 from easel.engine.null import NullPainter
@@ -26,23 +36,8 @@ LARGE = MEDIUM.replace("medium", "large")
 
 
 @pytest.fixture(scope="module")
-def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """An API with a worker beside it."""
-    with answering(fresh_database(postgres), tmp_path_factory.mktemp("api")) as api, at_work(api):
-        yield api
-
-
-@pytest.fixture
-def api(server: Api) -> Iterator[Api]:
-    with in_new_workspace(server) as api:
-        yield api
-
-
-@pytest.fixture
-def idle(postgres: str, tmp_path: Path) -> Iterator[Api]:
-    """An API without a worker."""
-    with answering(fresh_database(postgres), tmp_path) as server, in_new_workspace(server) as api:
-        yield api
+def server(staffed_server: Api) -> Api:
+    return staffed_server
 
 
 def body(**fields: Any) -> dict[str, Any]:
@@ -129,19 +124,20 @@ def test_several_styles_act_at_once(api: Api) -> None:
     ],
 )
 def test_a_training_that_is_not_valid_is_400(idle: Api, changes: dict[str, Any], path: list[Any]) -> None:
+    before = files(idle)
     assert_refused(idle.client.post(TRAIN, json=body(**changes)), 400, path)
-    assert (files(idle), idle.client.get("/jobs").json()["items"]) == (0, [])
+    assert (files(idle), idle.client.get("/jobs").json()["items"]) == (before, [])
 
 
-def test_pictures_that_cannot_be_used_are_all_named_and_nothing_is_left(idle: Api) -> None:
+def test_pictures_that_cannot_be_used_are_all_named_and_nothing_is_left(alone: Api) -> None:
     good = map(data_uri, colours(3))
     urls = [*good, *(data_uri(data) for data in UNREADABLE.values()), "http://10.0.0.1/a.png"]
-    answer = idle.client.post(TRAIN, json=body(urls=urls))
+    answer = alone.client.post(TRAIN, json=body(urls=urls))
     assert answer.status_code == 422
     wrong = [["urls", place] for place in range(3, len(urls))]
     assert [detail["path"] for detail in answer.json()["details"]] == wrong
     assert f"{len(wrong)} of {len(urls)} pictures cannot be used" in answer.json()["error"]
-    assert (files(idle), idle.client.get("/jobs").json()["items"]) == (0, [])
+    assert (files(alone), alone.client.get("/jobs").json()["items"]) == (0, [])
 
 
 def test_a_training_that_fails_names_the_pictures_and_leaves_nothing(postgres: str, tmp_path: Path) -> None:
@@ -202,21 +198,21 @@ def trainings_go_on(api: Api, cancelled: str) -> bool:
     return api.client.get(f"/jobs/{cancelled}").json()["result"] is None
 
 
-def test_a_training_cancelled_before_it_begins_leaves_nothing(idle: Api) -> None:
-    job = begun(idle)
-    assert files(idle) == 3
-    idle.client.delete(f"/jobs/{job}")
-    assert files(idle) == 0
+def test_a_training_cancelled_before_it_begins_leaves_nothing(alone: Api) -> None:
+    job = begun(alone)
+    assert files(alone) == 3
+    alone.client.delete(f"/jobs/{job}")
+    assert files(alone) == 0
 
 
-def test_pictures_are_painted_while_a_style_trains(idle: Api) -> None:
-    job = begun(idle)
-    with at_work(idle, Patient()):
-        while idle.client.get(f"/jobs/{job}").json()["status"] == "queued":
+def test_pictures_are_painted_while_a_style_trains(alone: Api) -> None:
+    job = begun(alone)
+    with at_work(alone, Patient()):
+        while alone.client.get(f"/jobs/{job}").json()["status"] == "queued":
             time.sleep(0.02)
-        assert ended(idle, idle.submit()["job_id"])["status"] == "completed"
-        assert idle.client.get(f"/jobs/{job}").json()["status"] == "processing"
-        idle.client.delete(f"/jobs/{job}")
+        assert ended(alone, alone.submit()["job_id"])["status"] == "completed"
+        assert alone.client.get(f"/jobs/{job}").json()["status"] == "processing"
+        alone.client.delete(f"/jobs/{job}")
 
 
 def test_a_training_waits_in_the_backlog_and_leaves_it_for_its_own_line(
@@ -284,14 +280,14 @@ def test_a_style_works_with_the_model_that_it_was_trained_for(idle: Api) -> None
     assert idle.client.post(LARGE, json=asked).status_code == 200
 
 
-def test_a_style_deleted_before_its_picture_fails_the_picture(idle: Api) -> None:
-    style = idle.make_style()
-    job = idle.submit(styles=[{"id": style}])
-    assert files(idle) == 1
-    assert idle.client.delete(f"/styles/{style}").json()["success"]
-    assert files(idle) == 0
-    with at_work(idle):
-        failed = ended(idle, job["job_id"])
+def test_a_style_deleted_before_its_picture_fails_the_picture(alone: Api) -> None:
+    style = alone.make_style()
+    job = alone.submit(styles=[{"id": style}])
+    assert files(alone) == 1
+    assert alone.client.delete(f"/styles/{style}").json()["success"]
+    assert files(alone) == 0
+    with at_work(alone):
+        failed = ended(alone, job["job_id"])
     assert failed["error"]["code"] == "reference_unreadable"
     assert style in failed["error"]["message"]
 
@@ -302,22 +298,22 @@ def ids(api: Api, query: str = "") -> list[str]:
     return [style["id"] for style in answer.json()["items"]]
 
 
-def test_styles_are_searched(idle: Api) -> None:
-    first, large, third = made = [idle.make_style(), idle.make_style("k2-large"), idle.make_style()]
-    owner = idle.client.get(f"/styles/{first}").json()["owner"]["id"]
-    assert ids(idle) == ids(idle, "?liked=False") == ids(idle, "?filter=all") == made[::-1]
-    assert ids(idle, "?liked=true") == []
-    assert ids(idle, f"?ids={first},{third}") == ids(idle, f"?ids={first}&ids={third}") == [third, first]
-    assert ids(idle, "?ids=nothing") == ids(idle, "?ids=%00") == ids(idle, "?user=%00") == []
-    assert ids(idle, "?model=k2-large") == [large]
-    assert (ids(idle, f"?user={owner}"), ids(idle, f"?user={uuid4()}")) == (made[::-1], [])
-    assert (ids(idle, "?filter=user"), ids(idle, "?filter=krea")) == (made[::-1], [])
-    page = idle.client.get("/styles?limit=2").json()
-    rest = idle.client.get("/styles", params={"limit": 2, "cursor": page["next_cursor"]}).json()
+def test_styles_are_searched(alone: Api) -> None:
+    first, large, third = made = [alone.make_style(), alone.make_style("k2-large"), alone.make_style()]
+    owner = alone.client.get(f"/styles/{first}").json()["owner"]["id"]
+    assert ids(alone) == ids(alone, "?liked=False") == ids(alone, "?filter=all") == made[::-1]
+    assert ids(alone, "?liked=true") == []
+    assert ids(alone, f"?ids={first},{third}") == ids(alone, f"?ids={first}&ids={third}") == [third, first]
+    assert ids(alone, "?ids=nothing") == ids(alone, "?ids=%00") == ids(alone, "?user=%00") == []
+    assert ids(alone, "?model=k2-large") == [large]
+    assert (ids(alone, f"?user={owner}"), ids(alone, f"?user={uuid4()}")) == (made[::-1], [])
+    assert (ids(alone, "?filter=user"), ids(alone, "?filter=krea")) == (made[::-1], [])
+    page = alone.client.get("/styles?limit=2").json()
+    rest = alone.client.get("/styles", params={"limit": 2, "cursor": page["next_cursor"]}).json()
     assert [style["id"] for style in page["items"] + rest["items"]] == made[::-1]
     assert rest["next_cursor"] is None
     for wrong in ("?filter=best", "?limit=0", "?liked=perhaps", "?cursor=yesterday"):
-        assert idle.client.get(f"/styles{wrong}").status_code == 400
+        assert alone.client.get(f"/styles{wrong}").status_code == 400
 
 
 def test_a_style_is_changed_by_its_owner(api: Api) -> None:
@@ -383,9 +379,9 @@ def test_a_link_shows_a_style_to_anybody(idle: Api) -> None:
     assert httpx.get(link + "x").status_code == 404
 
 
-def test_the_first_workspace_is_the_default_one(idle: Api) -> None:
-    first = idle.store(workspaces.default)
-    style = idle.make_style()
-    answer = idle.client.post(f"/styles/{style}/share/workspace", json={"workspace_id": str(first)}).json()
+def test_the_first_workspace_is_the_default_one(alone: Api) -> None:
+    first = alone.store(workspaces.default)
+    style = alone.make_style()
+    answer = alone.client.post(f"/styles/{style}/share/workspace", json={"workspace_id": str(first)}).json()
     assert answer["workspace"]["id"] == str(first)
     assert answer["workspace"]["is_default"]

@@ -23,11 +23,6 @@ from easel.style.vocabulary import SLOTS
 QUICK = Model("quick", "Quick", "turbo", 1, 0.0, MODELS["medium"].prices)
 
 
-@pytest.fixture(scope="module")
-def painter() -> NanoPainter:
-    return NanoPainter.load()
-
-
 def pictures(technique: str, palette: str, count: int) -> list[Image.Image]:
     """One scene in looks of one technique and palette."""
     x, cover = plain(384)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from at_work import BASE, painted, working
-from conftest import opened
+from databases import opened
 from receiving import receiving
 from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError

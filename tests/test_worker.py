@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from conftest import opened
+from databases import opened
 from sqlalchemy import text
 
 from easel.schema.generation import GenerationRequest, StyleReference
@@ -84,7 +84,7 @@ def test_a_job_of_a_killed_worker_runs_again_elsewhere_and_is_charged_once(
     async def story() -> None:
         async with opened(database_url) as database:
             job_id = await submitted(database)
-            with working(database_url, tmp_path, EASEL_NULL_STEP_SECONDS="5") as first:
+            with working(database_url, tmp_path, EASEL_NULL_STEP_SECONDS="1.5") as first:
                 await until(lambda: steps(database, job_id), 20)
                 with working(database_url, tmp_path):
                     await until(lambda: two_ready(database), 20)
@@ -111,7 +111,7 @@ def test_a_worker_that_slept_through_its_lease_cannot_finish_or_charge(
     async def story() -> None:
         async with opened(database_url) as database:
             job_id = await submitted(database)
-            with working(database_url, tmp_path, EASEL_NULL_STEP_SECONDS="1") as sleeper:
+            with working(database_url, tmp_path, EASEL_NULL_STEP_SECONDS="0.25") as sleeper:
                 await until(lambda: steps(database, job_id), 20)
                 sleeper.send_signal(signal.SIGSTOP)
                 with working(database_url, tmp_path):

@@ -3,7 +3,6 @@
 python -m pytest tests/wire/test_references.py
 """
 
-import base64
 import time
 import zlib
 from collections.abc import Iterator
@@ -13,17 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
-from answering import MEDIUM, Api, picture
+from answering import MEDIUM, Api, data_uri, picture
 from sqlalchemy import text
 from test_pictures import UNREADABLE, png
 
 from easel.api import references
 from easel.store.database import Database
 from wire.reading import A_FOX, assert_told
-
-
-def data_uri(data: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
 def stored_request(api: Api, job: dict[str, Any]) -> dict[str, Any]:
