@@ -41,6 +41,12 @@ def paint(painter: NanoPainter, start: Image.Image | None = None, references=(),
     return painter.paint(asked, materials, QUICK, 7, lambda step: None)
 
 
+@pytest.fixture(scope="module")
+def plain(painter) -> Image.Image:
+    """What is painted without any of this."""
+    return paint(painter).image
+
+
 def planned(prompt: str, complexity: float = 0, movement: float = 0, size: str = "1:1") -> Plan:
     def unlike(phrases: list[str]) -> list[list[tuple[str, float]]]:
         return [[] for _ in phrases]
@@ -67,9 +73,9 @@ def apart(one: Image.Image, other: Image.Image) -> float:
 # the instruments
 
 
-def test_neutral_instruments_change_no_byte(painter):
+def test_neutral_instruments_change_no_byte(painter, plain):
     neutral = paint(painter, intensity=0, complexity=0, movement=0, strength=0.4)
-    assert neutral.image.tobytes() == paint(painter).image.tobytes()
+    assert neutral.image.tobytes() == plain.tobytes()
 
 
 def test_intensity_raises_colour_and_contrast_in_the_picture(painter):
@@ -157,9 +163,9 @@ def test_strength_0_gives_the_picture_back_cut_to_the_frame_whatever_the_look(pa
     assert back.details["start"] == {"strength": 0, "keeps": "shapes"}
 
 
-def test_strength_1_is_as_without_the_picture(painter):
+def test_strength_1_is_as_without_the_picture(painter, plain):
     with_it = paint(painter, disc(), strength=1)
-    assert with_it.image.tobytes() == paint(painter).image.tobytes()
+    assert with_it.image.tobytes() == plain.tobytes()
 
 
 def test_the_stronger_the_farther_from_the_picture(painter):

@@ -526,8 +526,8 @@ def test_what_does_nothing_yet_is_refused_by_name(painter):
         painter.paint(asked, start, MODELS["medium"], 1, lambda step: None)
 
 
-def test_the_details_say_how_the_picture_came_about(painter, monkeypatch):
-    monkeypatch.setitem(RECIPES, "large", replace(RECIPES["large"], steps=2))
+@pytest.mark.usefixtures("small")
+def test_the_details_say_how_the_picture_came_about(painter):
     details = json.loads(json.dumps(paint(painter, "large", prompt="a " * 600).details))
     assert details["weights"] == "raw"
     assert details["guidance"] == 3.5

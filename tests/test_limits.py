@@ -23,7 +23,7 @@ from easel.schema.generation import GenerationRequest
 from easel.settings import Limits
 from easel.store import events, jobs, queue, workspaces
 from easel.store.blobs import Blobs
-from easel.store.database import Database
+from easel.store.database import SESSION, Database
 
 FOX = GenerationRequest(prompt="a fox")
 RATE_HEADERS = ("Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
@@ -292,7 +292,11 @@ def test_a_finished_job_lets_the_next_one_out_over_http(api: Api) -> None:
     assert statuses(api, made) == ["completed", "cancelled", "queued"]
 
 
-def test_a_process_that_was_stopped_lets_go_of_the_workspace_it_held(database_url: str) -> None:
+def test_a_process_that_was_stopped_lets_go_of_the_workspace_it_held(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SESSION, "idle_in_transaction_session_timeout", "500ms")
+
     async def story() -> None:
         async with opened(database_url) as stopped, opened(database_url) as database:
             workspace = await workspaces.default(database)
