@@ -228,7 +228,8 @@ def test_webhooks_are_listed_shown_and_sent_again(served: Served) -> None:
     data = {"EASEL_DATA": str(served.data)}
     with receiving(410) as receiver, Client(served.token, served.url) as client:
         job = client.submit("a fox", webhook_url=receiver.url)
-        until(lambda: "failed" in easel("webhooks", "list", "--job", str(job.job_id), **data).stdout)
+        tried = f"/webhooks/deliveries?state=failed&job_id={job.job_id}"
+        until(lambda: client.http.get(tried).json()["items"])
     listed = easel("webhooks", "list", "--job", str(job.job_id), "--state", "failed", **data).stdout
     assert "The receiver answered 410" in listed
     delivery = listed.splitlines()[1].split()[0]
