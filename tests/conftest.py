@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +28,18 @@ def postgres() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def data_folder() -> Iterator[Path]:
-    """An empty data folder; not below pytest's, which each run closes to the user that PostgreSQL runs as."""
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A new folder; not below pytest's, which each run closes to the user that PostgreSQL runs as."""
     with tempfile.TemporaryDirectory(prefix="easel-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def data_folder() -> Iterator[Path]:
+    """An empty data folder."""
+    with open_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -55,9 +63,9 @@ def painter() -> "NanoPainter":
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served() -> Iterator[Served]:
     """A whole server, with the null engine; it may reach this machine's own addresses."""
-    with serving(tmp_path_factory.mktemp("served"), EASEL_ALLOW_NETWORKS='["127.0.0.0/8"]') as served:
+    with open_folder() as folder, serving(folder, EASEL_ALLOW_NETWORKS='["127.0.0.0/8"]') as served:
         yield served
 
 

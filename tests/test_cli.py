@@ -4,13 +4,13 @@ python -m pytest tests/test_cli.py
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from commands import at, clean, easel
@@ -143,20 +143,22 @@ def test_generate_uses_the_server_of_this_machine(served: Served, tmp_path: Path
     assert out.exists()
 
 
-def test_generate_starts_a_server_when_none_runs(tmp_path: Path) -> None:
-    data, out = tmp_path / "data", tmp_path / "out.png"
+def test_generate_starts_a_server_when_none_runs(data_folder: Path) -> None:
+    data, out = data_folder / "data", data_folder / "out.png"
     ran = easel("generate", "a fox", "-o", str(out), EASEL_DATA=str(data), EASEL_PORT="0")
     try:
         assert ran.returncode == 0, ran.stderr + (data / "serve.log").read_text()
         assert "Started `easel serve`" in ran.stderr
         assert out.exists()
     finally:
-        os.kill(json.loads((data / "server.json").read_text())["pid"], signal.SIGTERM)
+        server = psutil.Process(json.loads((data / "server.json").read_text())["pid"])
+        server.terminate()
+        server.wait(30)
 
 
-def test_interrupting_generate_cancels_the_job(tmp_path: Path) -> None:
+def test_interrupting_generate_cancels_the_job(data_folder: Path) -> None:
     with (
-        serving(tmp_path, EASEL_NULL_STEP_SECONDS="1") as served,
+        serving(data_folder, EASEL_NULL_STEP_SECONDS="1") as served,
         Client(served.token, served.url) as client,
     ):
         command = [sys.executable, "-m", "easel", "generate", "a fox"]
@@ -264,11 +266,11 @@ def test_doctor_finds_a_running_server_well(served: Served) -> None:
     assert f"easel serves at {served.url}" in ran.stdout
 
 
-def test_doctor_says_how_to_mend_a_checkpoint(tmp_path: Path) -> None:
+def test_doctor_says_how_to_mend_a_checkpoint(data_folder: Path) -> None:
     broken = {
-        "EASEL_DATA": str(tmp_path),
+        "EASEL_DATA": str(data_folder),
         "EASEL_MODELS": "nano",
-        "EASEL_CHECKPOINT": str(tmp_path / "empty"),
+        "EASEL_CHECKPOINT": str(data_folder / "empty"),
     }
     ran = easel("doctor", **broken)
     assert ran.returncode == 1
@@ -280,8 +282,8 @@ def test_doctor_says_how_to_mend_a_checkpoint(tmp_path: Path) -> None:
     ("setting", "value", "says"),
     [("EASEL_SAFETY", "off", "OFF"), ("EASEL_MODERATION_URL", "http://127.0.0.1:9/", "cannot be reached")],
 )
-def test_doctor_says_when_nothing_is_filtered(tmp_path: Path, setting: str, value: str, says: str) -> None:
-    ran = easel("doctor", EASEL_DATA=str(tmp_path), **{setting: value})
+def test_doctor_says_when_nothing_is_filtered(data_folder: Path, setting: str, value: str, says: str) -> None:
+    ran = easel("doctor", EASEL_DATA=str(data_folder), **{setting: value})
     assert ran.returncode == 1
     (line,) = [line for line in ran.stdout.splitlines() if line.startswith("✗ safety")]
     assert says in line

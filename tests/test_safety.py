@@ -330,10 +330,10 @@ def test_a_client_learns_which_rule_was_broken(served: Served, tmp_path: Path) -
         assert client.generate("a nude mannequin in an anatomy class").job.status == "completed"
 
 
-def test_a_server_with_the_filter_off_says_so_in_its_log(tmp_path: Path) -> None:
-    with serving(tmp_path, EASEL_SAFETY="off") as served, Client(served.token, served.url) as client:
+def test_a_server_with_the_filter_off_says_so_in_its_log(data_folder: Path) -> None:
+    with serving(data_folder, EASEL_SAFETY="off") as served, Client(served.token, served.url) as client:
         client.generate("a nude")
-        assert "SAFETY IS OFF" in (tmp_path / "serve.log").read_text()
+        assert "SAFETY IS OFF" in (data_folder / "serve.log").read_text()
 
 
 def why(job: Job) -> tuple[str, str]:

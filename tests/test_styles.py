@@ -228,9 +228,9 @@ def test_a_training_waits_in_the_backlog_and_leaves_it_for_its_own_line(
             assert ended(api, job)["status"] == "completed"
 
 
-def test_a_worker_that_is_killed_leaves_its_training_to_another_which_goes_on(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_leaves_its_training_to_another_which_goes_on(data_folder: Path) -> None:
     with (
-        serving(tmp_path, EASEL_NULL_STEP_SECONDS="0.02") as served,
+        serving(data_folder, EASEL_NULL_STEP_SECONDS="0.02") as served,
         Client(served.token, served.url) as client,
     ):
         urls = [data_uri(data) for data in colours(3)]
