@@ -70,6 +70,22 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
+@pytest.fixture(scope="session")
+def tiny_turbo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Krea-2-Turbo in miniature."""
+    import tiny_krea  # here: most tests do without torch
+
+    return tiny_krea.save(tmp_path_factory.mktemp("krea") / "turbo", distilled=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Krea-2-Raw in miniature."""
+    import tiny_krea
+
+    return tiny_krea.save(tmp_path_factory.mktemp("krea") / "raw", distilled=False, seed=1)
+
+
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
     """The database at `url`, for the length of a block."""

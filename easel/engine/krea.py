@@ -40,6 +40,8 @@ class Conditioning:
     guidance: float  # v = cond + guidance * (cond - uncond)
     looks: Sequence[tuple[Image.Image, float]] = ()  # references to share attention with, and their weights
     context: Sequence[tuple[Image.Image, float]] = ()  # references for the style LoRA, and their strengths
+    start: Image.Image | None = None  # a picture of this size to begin with
+    strength: float = 1.0  # how much of it is painted anew
 
 
 class Transformers:
@@ -83,6 +85,9 @@ class KreaEngine:
     @torch.inference_mode()
     def paint(self, conditioning: Conditioning, on_step: Callable[[Step], None]) -> Image.Image:
         """The picture; `on_step` hears of each step and may raise to stop."""
+        if conditioning.start and conditioning.strength == 0:
+            self.seconds = {}
+            return conditioning.start
         begun = time.perf_counter()
         transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
         loaded = time.perf_counter()
@@ -120,18 +125,17 @@ class KreaEngine:
         text = self._heard(transformer, conditioning.prompt, shown)
         negative = self._heard(transformer, conditioning.negative) if conditioning.guidance > 0 else None
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
-        distilled = conditioning.weights == "turbo"
-        mu = flow.DISTILLED_SHIFT if distilled else flow.shift_of(rows * columns)
+        times = times_of(conditioning).to(text.device)
         channels = transformer.in_channels // PATCH**2
         noise = latents.noise(conditioning.seed, channels, rows * PATCH, columns * PATCH, PATCH)
 
         def report(step: int, tokens: Tensor) -> None:
-            on_step(Step(step, conditioning.steps, self._preview(latents.unpack(tokens, rows, PATCH))))
+            on_step(Step(step, len(times) - 1, self._preview(latents.unpack(tokens, rows, PATCH))))
 
         tokens = sample(
             transformer,
-            noise.to(text.device),
-            flow.timesteps(conditioning.steps, mu).to(text.device),
+            self._begun(conditioning.start, noise.to(text.device), times[:1]),
+            times,
             text,
             grid(rows, columns).to(text.device),
             negative=negative,
@@ -143,6 +147,12 @@ class KreaEngine:
             on_step=report,
         )
         return latents.unpack(tokens, rows, PATCH)
+
+    def _begun(self, start: Image.Image | None, noise: Tensor, t: Tensor) -> Tensor:
+        """What sampling begins with at the time `t` (1,): noise, or so much noise on the start picture."""
+        if start is None:
+            return noise
+        return flow.noised(latents.pack(self._encoded(start), PATCH).to(noise), noise, t)
 
     def _look(self, image: Image.Image, weight: float) -> shared.Look:
         """A reference's latents, and noise for them that is always the same."""
@@ -164,6 +174,15 @@ class KreaEngine:
         scale = PREVIEW / max(z.shape[-2:])
         small = F.interpolate(z, scale_factor=scale, mode="area") if scale < 1 else z
         return latents.to_picture(pixels.decode(self._vae, small).cpu())
+
+
+def times_of(conditioning: Conditioning) -> Tensor:
+    """The times that sampling goes along. With a start picture the schedule is cut where its strength falls,
+    be it between two steps, so that every strength is another."""
+    tokens = conditioning.height // TOKEN * (conditioning.width // TOKEN)
+    mu = flow.DISTILLED_SHIFT if conditioning.weights == "turbo" else flow.shift_of(tokens)
+    begun = flow.shifted(torch.tensor(conditioning.strength, dtype=torch.float64), mu)
+    return flow.remaining(flow.timesteps(conditioning.steps, mu), begun.item())
 
 
 def peak_gb(device: torch.device) -> float | None:

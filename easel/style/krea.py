@@ -6,10 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from easel.catalog import RECIPES, Model, Recipe
-from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers, best_device, free_memory, peak_gb
+from easel.engine.krea import (
+    TOKEN,
+    Conditioning,
+    KreaEngine,
+    Transformers,
+    best_device,
+    free_memory,
+    peak_gb,
+    times_of,
+)
 from easel.errors import EngineError
 from easel.model import krea2, open_weights
 from easel.model.files import fingerprint
@@ -106,6 +115,7 @@ class KreaPainter:
             steps=recipe.steps,
             guidance=recipe.guidance,
             **self._shown(materials.references, recipe),
+            **begun(request, materials.start),
         )
         image = self._engine.paint(conditioning, on_step)
         return Painting(image, prompt, self._details(conditioning, request))
@@ -117,10 +127,12 @@ class KreaPainter:
         return {"looks": looked_at(references)}
 
     def _details(self, conditioning: Conditioning, request: GenerationRequest) -> dict[str, Any]:
+        times = times_of(conditioning).tolist()
         return {
             "notice": NOTICE,
             "weights": conditioning.weights,
-            "steps": conditioning.steps,
+            "steps": len(times) - 1,
+            "start": {"strength": conditioning.strength, "time": times[0]} if conditioning.start else None,
             "guidance": conditioning.guidance,
             "negative_prompt": conditioning.negative if conditioning.guidance else None,
             "references": {
@@ -145,7 +157,6 @@ class KreaPainter:
 def check_served(request: GenerationRequest, materials: Materials) -> None:
     """EngineError naming what is asked for that does nothing with these weights yet."""
     asked = {
-        "image_url": materials.start is not None and request.strength < 1,
         "styles": bool(materials.adapters),
         "intensity": request.intensity != 0,
         "complexity": request.complexity != 0,
@@ -153,6 +164,16 @@ def check_served(request: GenerationRequest, materials: Materials) -> None:
     }
     if unserved := ", ".join(field for field, is_asked in asked.items() if is_asked):
         raise EngineError(f"{unserved}: not served with Krea's weights yet, leave it out or paint with nano")
+
+
+def begun(request: GenerationRequest, start: Image.Image | None) -> dict[str, Any]:
+    """The picture to begin with, cut to the frame about its middle, unless nothing of it is to be kept."""
+    if start is None or request.strength == 1:
+        return {}
+    return {
+        "start": ImageOps.fit(start, request.size, Image.Resampling.LANCZOS),
+        "strength": request.strength,
+    }
 
 
 def looked_at(references: Sequence[Reference]) -> list[tuple[Image.Image, float]]:
