@@ -87,7 +87,7 @@ def delete(style_id: StyleId) -> None:
 
 @style.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A LoRA as .safetensors, of easel's, PEFT's or kohya's form.")],
+    file: Annotated[Path, typer.Argument(help="A LoRA or LoKr, as .safetensors.")],
     name: Annotated[str | None, typer.Option(help="What it is called; the file's name by default.")] = None,
     model: Annotated[
         TrainedModel | None, typer.Option(help="What it is for, where the file does not say so.")
@@ -105,7 +105,7 @@ def import_(
 
     data = file.read_bytes()
     settings = settings_with()
-    found = examined(data, settings.checkpoint, model)
+    found = examined(data, settings, model)
     new = styles.NewStyle(
         id=new_id(),
         title=name or found.title or file.stem,

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from easel.catalog import Weights
 from easel.engine.sampler import sample
-from easel.model import flow, in_context, latents, open_weights, pixels, shared
+from easel.model import flow, in_context, latents, pixels, shared
+from easel.model.lora import Worn, worn
 from easel.model.open_weights import WORKING_BYTES, Part
 from easel.model.prompts import PromptEncoder
 from easel.model.transformer import fuse_text, grid
@@ -40,6 +41,7 @@ class Conditioning:
     guidance: float  # v = cond + guidance * (cond - uncond)
     looks: Sequence[tuple[Image.Image, float]] = ()  # references to share attention with, and their weights
     context: Sequence[tuple[Image.Image, float]] = ()  # references for the style LoRA, and their strengths
+    styles: Worn = ()
     start: Image.Image | None = None  # a picture of this size to begin with
     strength: float = 1.0  # how much of it is painted anew
 
@@ -47,32 +49,17 @@ class Conditioning:
 class Transformers:
     """Turbo and Raw, of which as many stay on the device as it has room for."""
 
-    def __init__(
-        self, parts: Mapping[Weights, Part], device: torch.device, style_lora: dict[str, Tensor] | None = None
-    ) -> None:
-        self._parts, self._device, self._style_lora = parts, device, style_lora
+    def __init__(self, parts: Mapping[Weights, Part], device: torch.device) -> None:
+        self._parts, self._device = parts, device
         self._loaded: dict[Weights, Krea2Transformer2DModel] = {}
 
-    @torch.inference_mode()
-    def take(self, weights: Weights, styled: bool = False) -> Krea2Transformer2DModel:
-        """The transformer, loaded, with the style LoRA if it is to be `styled`; others give way where there
-        is no room."""
+    def take(self, weights: Weights) -> Krea2Transformer2DModel:
+        """The transformer, loaded; others give way where there is no room."""
         if weights not in self._loaded:
             if self._parts[weights].bytes + WORKING_BYTES > free_memory(self._device):
                 self._loaded.clear()
-            self._loaded[weights] = self._load(weights)
-        transformer = self._loaded[weights]
-        if styled:
-            transformer.enable_adapters()
-        elif self._style_lora and weights == "turbo":
-            transformer.disable_adapters()
-        return transformer
-
-    def _load(self, weights: Weights) -> Krea2Transformer2DModel:
-        transformer = self._parts[weights].load(self._device)
-        if self._style_lora and weights == "turbo":
-            open_weights.add_style_lora(transformer, self._style_lora)
-        return transformer
+            self._loaded[weights] = self._parts[weights].load(self._device)
+        return self._loaded[weights]
 
 
 class KreaEngine:
@@ -89,9 +76,10 @@ class KreaEngine:
             self.seconds = {}
             return conditioning.start
         begun = time.perf_counter()
-        transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
+        transformer = self._transformers.take(conditioning.weights)
         loaded = time.perf_counter()
-        z = self._sample(transformer, conditioning, on_step)
+        with worn(transformer, conditioning.styles):
+            z = self._sample(transformer, conditioning, on_step)
         sampled = time.perf_counter()
         picture = latents.to_picture(pixels.decode(self._vae, z).cpu())
         ends = (begun, loaded, sampled, time.perf_counter())
@@ -102,8 +90,9 @@ class KreaEngine:
     @torch.inference_mode()
     def unfinished(self, conditioning: Conditioning) -> Tensor:
         """The latents (1, C, height / 8, width / 8) that the decoder makes the picture of."""
-        transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
-        return self._sample(transformer, conditioning, lambda step: None)
+        transformer = self._transformers.take(conditioning.weights)
+        with worn(transformer, conditioning.styles):
+            return self._sample(transformer, conditioning, lambda step: None)
 
     def cuts(self, prompt: str) -> bool:
         """Whether the prompt is longer than what the text encoder hears."""

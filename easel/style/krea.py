@@ -41,6 +41,7 @@ from easel.schema.painting import (
 from easel.schema.styles import Recipe as TrainingRecipe
 from easel.settings import KreaSources
 from easel.style.expand import join
+from easel.style.krea_styles import KreaWardrobe, with_triggers
 from easel.style.painter import SHIPPED
 from easel.style.taste import taste
 
@@ -67,9 +68,8 @@ class KreaPainter:
     ) -> None:
         self.checkpoint = f"krea-2-{fingerprint(plan.files | ({style_lora} if style_lora else set()))}"
         self._plan, self._device, self._reader = plan, device, reader
-        self._in_context = style_lora is not None
-        lora = style_lora and open_weights.style_lora_at(style_lora, plan.transformers["turbo"].network)
-        transformers = Transformers(plan.transformers, device, lora or None)
+        self._wardrobe = KreaWardrobe(plan.transformers, device, style_lora)
+        transformers = Transformers(plan.transformers, device)
         transformers.take("turbo")  # the first picture need not wait for it
         self._engine = KreaEngine(
             transformers,
@@ -98,13 +98,14 @@ class KreaPainter:
         on_prompt: Callable[[str], None] = ignored,
     ) -> Painting:
         """Paint; `on_prompt` and `on_step` may raise to stop."""
-        check_served(request, materials)
+        check_served(request)
         recipe = RECIPES[model.variant]
         if recipe.weights not in self._plan.transformers:
             raise EngineError(f"{model.title} is painted by Krea-2-Raw: set EASEL_KREA_RAW to where it is")
-        prompt = in_the_mood(request, materials.mood)
+        prompt = with_triggers(in_the_mood(request, materials.mood), materials.adapters)
         on_prompt(prompt)
         width, height = request.size
+        shown = self._shown(materials.references, recipe)
         conditioning = Conditioning(
             prompt=prompt,
             negative=", ".join(materials.mood.avoids),
@@ -114,15 +115,17 @@ class KreaPainter:
             weights=recipe.weights,
             steps=recipe.steps,
             guidance=recipe.guidance,
-            **self._shown(materials.references, recipe),
+            styles=self._wardrobe.worn(materials.adapters, recipe.weights, bool(shown.get("context"))),
+            **shown,
             **begun(request, materials.start),
         )
         image = self._engine.paint(conditioning, on_step)
-        return Painting(image, prompt, self._details(conditioning, request))
+        details = self._details(conditioning, request)
+        return Painting(image, prompt, details | {"styles": {a.id: a.strength for a in materials.adapters}})
 
     def _shown(self, references: Sequence[Reference], recipe: Recipe) -> dict[str, Any]:
         """The references, for the style LoRA if there is one for these weights."""
-        if self._in_context and recipe.weights == "turbo":
+        if self._wardrobe.reads_in_context(recipe.weights):
             return {"context": [(at_most(r.image, MOST), r.strength) for r in references if r.strength != 0]}
         return {"looks": looked_at(references)}
 
@@ -154,10 +157,9 @@ class KreaPainter:
         raise EngineError("Styles cannot be trained with Krea's weights yet: train with EASEL_MODELS=nano")
 
 
-def check_served(request: GenerationRequest, materials: Materials) -> None:
+def check_served(request: GenerationRequest) -> None:
     """EngineError naming what is asked for that does nothing with these weights yet."""
     asked = {
-        "styles": bool(materials.adapters),
         "intensity": request.intensity != 0,
         "complexity": request.complexity != 0,
         "movement": request.movement != 0,
