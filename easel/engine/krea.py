@@ -1,9 +1,11 @@
 """Krea's open weights resident on a device: conditioning in, pictures out."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import psutil
@@ -52,14 +54,27 @@ class Transformers:
     def __init__(self, parts: Mapping[Weights, Part], device: torch.device) -> None:
         self._parts, self._device = parts, device
         self._loaded: dict[Weights, Krea2Transformer2DModel] = {}
+        self._held: set[Weights] = set()
+        self._one_at_a_time = Lock()
 
+    @torch.inference_mode(False)  # a training finds gradients through them
     def take(self, weights: Weights) -> Krea2Transformer2DModel:
         """The transformer, loaded; others give way where there is no room."""
-        if weights not in self._loaded:
-            if self._parts[weights].bytes + WORKING_BYTES > free_memory(self._device):
-                self._loaded.clear()
-            self._loaded[weights] = self._parts[weights].load(self._device)
-        return self._loaded[weights]
+        with self._one_at_a_time:
+            if weights not in self._loaded:
+                if self._parts[weights].bytes + WORKING_BYTES > free_memory(self._device):
+                    self._loaded = {one: kept for one, kept in self._loaded.items() if one in self._held}
+                self._loaded[weights] = self._parts[weights].load(self._device)
+            return self._loaded[weights]
+
+    @contextmanager
+    def apart(self, weights: Weights) -> Iterator[Krea2Transformer2DModel]:
+        """Another network with the transformer's weights, which give way to no others within the block."""
+        self._held.add(weights)
+        try:
+            yield self._parts[weights].another(self.take(weights))
+        finally:
+            self._held.remove(weights)
 
 
 class KreaEngine:
@@ -172,6 +187,13 @@ def times_of(conditioning: Conditioning) -> Tensor:
     mu = flow.DISTILLED_SHIFT if conditioning.weights == "turbo" else flow.shift_of(tokens)
     begun = flow.shifted(torch.tensor(conditioning.strength, dtype=torch.float64), mu)
     return flow.remaining(flow.timesteps(conditioning.steps, mu), begun.item())
+
+
+def at_most(picture: Image.Image, side: int) -> Image.Image:
+    """The picture with no more pixels than a square of this side, its own sides whole tokens."""
+    scale = min(1.0, side / (picture.width * picture.height) ** 0.5)
+    width, height = (max(2, round(length * scale / TOKEN)) * TOKEN for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def peak_gb(device: torch.device) -> float | None:

@@ -28,6 +28,11 @@ def shifted(t: Tensor, mu: float) -> Tensor:
     return math.exp(mu) / (math.exp(mu) + (1 / t - 1))
 
 
+def drawn(count: int, mu: float, generator: torch.Generator) -> Tensor:
+    """Times (count,) to learn at: logit-normal, then shifted (Esser et al. 2024, eq. 19)."""
+    return shifted(torch.sigmoid(torch.randn(count, generator=generator)), mu)
+
+
 def remaining(times: Tensor, start: float) -> Tensor:
     """The part of the way that is left from `start` on: 1 is all of it, 0 none."""
     first = times.new_tensor([start])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from easel.errors import StyleError
 from easel.model.official import krea_name
 
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"  # of a layer, in files
 Network = TypeVar("Network", bound=nn.Module)
 Shapes = Mapping[str, tuple[int, ...]]  # of layers' weights, by their names
 
@@ -129,17 +130,26 @@ def _added(changes: Sequence[tuple[Change | Kronecker, float]]) -> Any:
 
 
 def beside(network: nn.Module, names: Iterable[str], rank: int) -> dict[str, nn.Parameter]:
-    """Parameters for `network` to learn beside its layers, which change nothing at first, by the names that
-    they have in files."""
+    """Parameters for `network` to learn beside its layers, which change nothing at first and are always the
+    same, by the names that they have in files."""
+    generator = torch.Generator().manual_seed(0)
     parameters: dict[str, nn.Parameter] = {}
     for name in names:
         layer: Any = network.get_submodule(name)
-        out, *rest = layer.weight.shape
-        down = nn.Parameter(torch.randn(rank, *rest) * layer.weight[0].numel() ** -0.5)
-        up = nn.Parameter(torch.zeros(out, rank, *[1] * (len(rest) - 1)))
+        weight = layer.weight
+        out, *rest = weight.shape
+        start = torch.randn(rank, *rest, generator=generator) * weight[0].numel() ** -0.5
+        down = nn.Parameter(start.to(weight.device))
+        up = nn.Parameter(torch.zeros(out, rank, *[1] * (len(rest) - 1), device=weight.device))
         layer.register_forward_hook(_added([(Change(down, up), 1.0)]))
-        parameters |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
+        parameters |= {name + DOWN: down, name + UP: up}
     return parameters
+
+
+def changes_of(parameters: Mapping[str, nn.Parameter]) -> dict[str, Change]:
+    """What such parameters have come to, by layer."""
+    names = [name.removesuffix(DOWN) for name in parameters if name.endswith(DOWN)]
+    return {name: Change(parameters[name + DOWN].detach(), parameters[name + UP].detach()) for name in names}
 
 
 def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -10,10 +10,10 @@ from PIL import Image, ImageOps
 
 from easel.catalog import RECIPES, Model, Recipe
 from easel.engine.krea import (
-    TOKEN,
     Conditioning,
     KreaEngine,
     Transformers,
+    at_most,
     best_device,
     free_memory,
     peak_gb,
@@ -42,6 +42,7 @@ from easel.schema.styles import Recipe as TrainingRecipe
 from easel.settings import KreaSources
 from easel.style.expand import join
 from easel.style.krea_styles import KreaWardrobe, with_triggers
+from easel.style.krea_training import School, train
 from easel.style.painter import SHIPPED
 from easel.style.taste import taste
 
@@ -69,13 +70,11 @@ class KreaPainter:
         self.checkpoint = f"krea-2-{fingerprint(plan.files | ({style_lora} if style_lora else set()))}"
         self._plan, self._device, self._reader = plan, device, reader
         self._wardrobe = KreaWardrobe(plan.transformers, device, style_lora)
-        transformers = Transformers(plan.transformers, device)
-        transformers.take("turbo")  # the first picture need not wait for it
-        self._engine = KreaEngine(
-            transformers,
-            open_weights.load_text(plan.text, plan.parts, text_device),
-            plan.vae.load(device),
-        )
+        self._transformers = Transformers(plan.transformers, device)
+        self._transformers.take("turbo")  # the first picture need not wait for it
+        self._text = open_weights.load_text(plan.text, plan.parts, text_device)
+        self._vae = plan.vae.load(device)
+        self._engine = KreaEngine(self._transformers, self._text, self._vae)
 
     @classmethod
     def load(cls, sources: KreaSources, reader: Path = SHIPPED / "reader") -> "KreaPainter":
@@ -153,8 +152,12 @@ class KreaPainter:
         return taste(pictures, self._reader)
 
     def train(self, lessons: Iterable[Lesson], recipe: TrainingRecipe, notebook: Notebook) -> Trained:
-        """Not yet: EngineError."""
-        raise EngineError("Styles cannot be trained with Krea's weights yet: train with EASEL_MODELS=nano")
+        """Learn a LoRA on Raw; what paints stays as it is. EngineError where there is no Raw."""
+        if "raw" not in self._plan.transformers:
+            raise EngineError("Styles are trained on Krea-2-Raw: set EASEL_KREA_RAW to where it is")
+        with self._transformers.apart("raw") as raw:
+            vae = self._plan.vae.another(self._vae)  # it remembers what it is at, so each thread has its own
+            return train(School(raw, self._text, vae, self.checkpoint), lessons, recipe, notebook)
 
 
 def check_served(request: GenerationRequest) -> None:
@@ -183,13 +186,6 @@ def looked_at(references: Sequence[Reference]) -> list[tuple[Image.Image, float]
     felt = [one for one in references if one.strength != 0]
     weights = balanced([weight_of(one.strength) for one in felt])
     return [(at_most(one.image, SIDE), weight) for one, weight in zip(felt, weights, strict=True)]
-
-
-def at_most(picture: Image.Image, side: int) -> Image.Image:
-    """The picture with no more pixels than a square of this side, its own sides whole tokens."""
-    scale = min(1.0, side / (picture.width * picture.height) ** 0.5)
-    width, height = (max(2, round(length * scale / TOKEN)) * TOKEN for length in picture.size)
-    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def in_the_mood(request: GenerationRequest, mood: Mood) -> str:
