@@ -518,13 +518,6 @@ def test_a_moodboards_words_join_the_prompt_and_what_it_avoids_is_steered_from(p
     assert paint(painter, materials=Materials(mood=mood), creativity="raw").prompt == "a fox"
 
 
-@pytest.mark.usefixtures("small")
-def test_what_does_nothing_yet_is_refused_by_name(painter):
-    asked = GenerationRequest(prompt="a fox", intensity=10, movement=-5)
-    with pytest.raises(EngineError, match="intensity, movement: not served"):
-        painter.paint(asked, NOTHING, MODELS["medium"], 1, lambda step: None)
-
-
 def test_the_details_say_how_the_picture_came_about(painter, monkeypatch):
     monkeypatch.setitem(RECIPES, "large", replace(RECIPES["large"], steps=2))
     details = json.loads(json.dumps(paint(painter, "large", prompt="a " * 600).details))

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from threading import Lock
 from typing import Any
@@ -20,7 +21,7 @@ from easel.engine.sampler import sample
 from easel.model import flow, in_context, latents, pixels, shared
 from easel.model.lora import Worn, worn
 from easel.model.open_weights import WORKING_BYTES, Part
-from easel.model.prompts import PromptEncoder
+from easel.model.prompts import Pairs, PromptEncoder, direction
 from easel.model.transformer import fuse_text, grid
 from easel.schema.painting import Step
 
@@ -44,6 +45,7 @@ class Conditioning:
     looks: Sequence[tuple[Image.Image, float]] = ()  # references to share attention with, and their weights
     context: Sequence[tuple[Image.Image, float]] = ()  # references for the style LoRA, and their strengths
     styles: Worn = ()
+    moves: Sequence[tuple[Pairs, float]] = ()  # between which phrases the prompt is moved, and how far, -1..1
     start: Image.Image | None = None  # a picture of this size to begin with
     strength: float = 1.0  # how much of it is painted anew
 
@@ -82,6 +84,7 @@ class KreaEngine:
 
     def __init__(self, transformers: Transformers, text: PromptEncoder, vae: Any) -> None:
         self._transformers, self._text, self._vae = transformers, text, vae
+        self._directions: dict[tuple[Weights, Pairs], Tensor] = {}
         self.seconds: dict[str, float] = {}  # of the last picture, by part
 
     @torch.inference_mode()
@@ -93,8 +96,7 @@ class KreaEngine:
         begun = time.perf_counter()
         transformer = self._transformers.take(conditioning.weights)
         loaded = time.perf_counter()
-        with worn(transformer, conditioning.styles):
-            z = self._sample(transformer, conditioning, on_step)
+        z = self._sample(transformer, conditioning, on_step)
         sampled = time.perf_counter()
         picture = latents.to_picture(pixels.decode(self._vae, z).cpu())
         ends = (begun, loaded, sampled, time.perf_counter())
@@ -106,8 +108,7 @@ class KreaEngine:
     def unfinished(self, conditioning: Conditioning) -> Tensor:
         """The latents (1, C, height / 8, width / 8) that the decoder makes the picture of."""
         transformer = self._transformers.take(conditioning.weights)
-        with worn(transformer, conditioning.styles):
-            return self._sample(transformer, conditioning, lambda step: None)
+        return self._sample(transformer, conditioning, lambda step: None)
 
     def cuts(self, prompt: str) -> bool:
         """Whether the prompt is longer than what the text encoder hears."""
@@ -119,14 +120,36 @@ class KreaEngine:
         """The prompt's features (1, T, D): they are the same at all steps."""
         return fuse_text(transformer, self._text.tapped(prompt, pictures).to(transformer.img_in.weight))
 
+    def _moved(self, transformer: Krea2Transformer2DModel, conditioning: Conditioning) -> Tensor | None:
+        """How far the prompt's features are moved, (1, 1, D). What styles change has no part in it."""
+        found = []
+        for pairs, amount in conditioning.moves:
+            key = (conditioning.weights, pairs)
+            if key not in self._directions:
+                self._directions[key] = direction(partial(self._heard, transformer), pairs)
+            found.append(amount * self._directions[key])
+        return torch.stack(found).sum(0) if found else None
+
     def _sample(
         self,
         transformer: Krea2Transformer2DModel,
         conditioning: Conditioning,
         on_step: Callable[[Step], None],
     ) -> Tensor:
+        moved = self._moved(transformer, conditioning)
+        with worn(transformer, conditioning.styles):
+            return self._sampled(transformer, conditioning, moved, on_step)
+
+    def _sampled(
+        self,
+        transformer: Krea2Transformer2DModel,
+        conditioning: Conditioning,
+        moved: Tensor | None,
+        on_step: Callable[[Step], None],
+    ) -> Tensor:
         shown = [image for image, strength in conditioning.context if strength > 0]
         text = self._heard(transformer, conditioning.prompt, shown)
+        text = text if moved is None else text + moved
         negative = self._heard(transformer, conditioning.negative) if conditioning.guidance > 0 else None
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
         times = times_of(conditioning).to(text.device)

@@ -41,6 +41,7 @@ from easel.schema.painting import (
 from easel.schema.styles import Recipe as TrainingRecipe
 from easel.settings import KreaSources
 from easel.style.expand import join
+from easel.style.krea_instruments import asked, moves
 from easel.style.krea_styles import KreaWardrobe, with_triggers
 from easel.style.krea_training import School, train
 from easel.style.painter import SHIPPED
@@ -97,7 +98,6 @@ class KreaPainter:
         on_prompt: Callable[[str], None] = ignored,
     ) -> Painting:
         """Paint; `on_prompt` and `on_step` may raise to stop."""
-        check_served(request)
         recipe = RECIPES[model.variant]
         if recipe.weights not in self._plan.transformers:
             raise EngineError(f"{model.title} is painted by Krea-2-Raw: set EASEL_KREA_RAW to where it is")
@@ -115,6 +115,7 @@ class KreaPainter:
             steps=recipe.steps,
             guidance=recipe.guidance,
             styles=self._wardrobe.worn(materials.adapters, recipe.weights, bool(shown.get("context"))),
+            moves=moves(request),
             **shown,
             **begun(request, materials.start),
         )
@@ -141,6 +142,7 @@ class KreaPainter:
                 "in_context": [strength for _, strength in conditioning.context],
                 "shared_attention": [round(weight, 3) for _, weight in conditioning.looks],
             },
+            "instruments": asked(request),
             "creativity": f"{request.creativity}: the prompt is not expanded",
             "prompt_cut": self._engine.cuts(conditioning.prompt),
             "memory_gb": peak_gb(self._device),
@@ -158,17 +160,6 @@ class KreaPainter:
         with self._transformers.apart("raw") as raw:
             vae = self._plan.vae.another(self._vae)  # it remembers what it is at, so each thread has its own
             return train(School(raw, self._text, vae, self.checkpoint), lessons, recipe, notebook)
-
-
-def check_served(request: GenerationRequest) -> None:
-    """EngineError naming what is asked for that does nothing with these weights yet."""
-    asked = {
-        "intensity": request.intensity != 0,
-        "complexity": request.complexity != 0,
-        "movement": request.movement != 0,
-    }
-    if unserved := ", ".join(field for field, is_asked in asked.items() if is_asked):
-        raise EngineError(f"{unserved}: not served with Krea's weights yet, leave it out or paint with nano")
 
 
 def begun(request: GenerationRequest, start: Image.Image | None) -> dict[str, Any]:
