@@ -193,7 +193,7 @@ def test_raw_gives_way_to_nothing_while_it_is_learnt_on(
 @pytest.fixture
 def school(painter: KreaPainter) -> Iterator[School]:
     with painter._transformers.apart("raw") as raw:
-        yield School(raw, painter._text, painter._vae, "tiny")
+        yield School(raw, painter._text, painter._training_vae, "tiny")
 
 
 def test_pictures_and_captions_are_read_once_before_the_steps(
@@ -307,11 +307,14 @@ def test_a_style_is_trained_through_the_api_and_painted_in(
         at_work(server, painter),
         in_new_workspace(server) as api,
     ):
-        asked = {"name": "flat", "urls": urls, "max_train_steps": 3, "trigger_word": "flat"}
-        job = ended(api, api.client.post(TRAIN, json=asked).json()["job_id"])
+        asked = {"name": "flat", "urls": urls, "max_train_steps": 30, "trigger_word": "flat"}
+        training = api.client.post(TRAIN, json=asked).json()["job_id"]
+        beside = [api.submit(seed=3) for _ in range(3)]  # painted in another thread
+        assert {ended(api, picture["job_id"])["status"] for picture in beside} == {"completed"}
+        job = ended(api, training)
         assert job["status"] == "completed", job
-        told = api.client.get(f"/jobs/{job['job_id']}/details").json()
-        assert (told["engine"], told["details"]["pictures"], told["details"]["steps"]) == ("krea", 3, 3)
+        told = api.client.get(f"/jobs/{training}/details").json()
+        assert (told["engine"], told["details"]["pictures"], told["details"]["steps"]) == ("krea", 3, 30)
         painted = details(api, styles=[{"id": job["result"]["style_id"], "strength": 0.7}])
         assert painted["details"]["styles"] == {job["result"]["style_id"]: 0.7}
         assert painted["expanded_prompt"] == "a fox, flat"

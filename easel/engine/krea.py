@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from easel.catalog import Weights
 from easel.engine.sampler import sample
 from easel.model import flow, in_context, latents, pixels, shared
-from easel.model.lora import Worn, worn
+from easel.model.lora import Worn, twin, worn
 from easel.model.open_weights import WORKING_BYTES, Part
 from easel.model.prompts import Pairs, PromptEncoder, direction
 from easel.model.transformer import fuse_text, grid
@@ -50,33 +50,44 @@ class Conditioning:
     strength: float = 1.0  # how much of it is painted anew
 
 
+class Loaded(NamedTuple):
+    """Two networks around the same weights."""
+
+    painting: Krea2Transformer2DModel  # carries styles while it paints
+    resting: Krea2Transformer2DModel  # as it was loaded
+
+
 class Transformers:
     """Turbo and Raw, of which as many stay on the device as it has room for."""
 
     def __init__(self, parts: Mapping[Weights, Part], device: torch.device) -> None:
         self._parts, self._device = parts, device
-        self._loaded: dict[Weights, Krea2Transformer2DModel] = {}
+        self._loaded: dict[Weights, Loaded] = {}
         self._held: set[Weights] = set()
         self._one_at_a_time = Lock()
 
-    @torch.inference_mode(False)  # a training finds gradients through them
     def take(self, weights: Weights) -> Krea2Transformer2DModel:
-        """The transformer, loaded; others give way where there is no room."""
+        """The transformer, loaded, to paint with; others give way where there is no room."""
+        return self._load(weights).painting
+
+    @contextmanager
+    def apart(self, weights: Weights) -> Iterator[Krea2Transformer2DModel]:
+        """A network of the same weights to learn beside, which give way to no others within the block."""
+        self._held.add(weights)
+        try:
+            yield twin(self._load(weights).resting)
+        finally:
+            self._held.remove(weights)
+
+    @torch.inference_mode(False)  # a training finds gradients through them
+    def _load(self, weights: Weights) -> Loaded:
         with self._one_at_a_time:
             if weights not in self._loaded:
                 if self._parts[weights].bytes + WORKING_BYTES > free_memory(self._device):
                     self._loaded = {one: kept for one, kept in self._loaded.items() if one in self._held}
-                self._loaded[weights] = self._parts[weights].load(self._device)
+                network = self._parts[weights].load(self._device)
+                self._loaded[weights] = Loaded(network, twin(network))
             return self._loaded[weights]
-
-    @contextmanager
-    def apart(self, weights: Weights) -> Iterator[Krea2Transformer2DModel]:
-        """Another network with the transformer's weights, which give way to no others within the block."""
-        self._held.add(weights)
-        try:
-            yield self._parts[weights].another(self.take(weights))
-        finally:
-            self._held.remove(weights)
 
 
 class KreaEngine:

@@ -54,21 +54,14 @@ class Part:
 
     def load(self, device: torch.device) -> Any:
         """The network with its weights on `device`, ready for inference."""
+        network = copy.deepcopy(self.network)  # still without memory: it can be loaded again
         state: dict[str, Tensor] = {}
         for file in {one.file for one in self.weights.values()}:
             with safe_open(file, "pt", device=str(device)) as opened:
                 for name in (n for n, one in self.weights.items() if one.file == file):
                     state |= self._read(name, opened.get_tensor)
-        return self._filled(state).to(device)
-
-    def another(self, loaded: Any) -> Any:
-        """A network of its own, for another thread, with the very weights of one that was `loaded`."""
-        return self._filled(loaded.state_dict())
-
-    def _filled(self, state: Mapping[str, Tensor]) -> Any:
-        network = copy.deepcopy(self.network)  # still without memory: it can be loaded again
         network.load_state_dict(state, strict=True, assign=True)
-        return network.eval().requires_grad_(False)
+        return network.to(device).eval().requires_grad_(False)
 
     def _read(self, name: str, get: Callable[[str], Tensor]) -> dict[str, Tensor]:
         weight, kept = get(self.weights[name].name), self._kept(name)

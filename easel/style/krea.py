@@ -23,6 +23,7 @@ from easel.errors import EngineError
 from easel.model import krea2, open_weights
 from easel.model.files import fingerprint
 from easel.model.hub import fetched, places
+from easel.model.lora import twin
 from easel.model.reader import LookReader
 from easel.model.shared import balanced, weight_of
 from easel.schema.generation import GenerationRequest
@@ -74,8 +75,9 @@ class KreaPainter:
         self._transformers = Transformers(plan.transformers, device)
         self._transformers.take("turbo")  # the first picture need not wait for it
         self._text = open_weights.load_text(plan.text, plan.parts, text_device)
-        self._vae = plan.vae.load(device)
-        self._engine = KreaEngine(self._transformers, self._text, self._vae)
+        vae = plan.vae.load(device)
+        self._training_vae = twin(vae)  # it remembers what it is at, so each thread has its own
+        self._engine = KreaEngine(self._transformers, self._text, vae)
 
     @classmethod
     def load(cls, sources: KreaSources, reader: Path = SHIPPED / "reader") -> "KreaPainter":
@@ -158,8 +160,8 @@ class KreaPainter:
         if "raw" not in self._plan.transformers:
             raise EngineError("Styles are trained on Krea-2-Raw: set EASEL_KREA_RAW to where it is")
         with self._transformers.apart("raw") as raw:
-            vae = self._plan.vae.another(self._vae)  # it remembers what it is at, so each thread has its own
-            return train(School(raw, self._text, vae, self.checkpoint), lessons, recipe, notebook)
+            school = School(raw, self._text, self._training_vae, self.checkpoint)
+            return train(school, lessons, recipe, notebook)
 
 
 def begun(request: GenerationRequest, start: Image.Image | None) -> dict[str, Any]:
