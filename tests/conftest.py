@@ -77,6 +77,22 @@ def idle_server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="session")
+def tiny_turbo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Krea-2-Turbo in miniature."""
+    import tiny_krea  # here: most tests do without torch
+
+    return tiny_krea.save(tmp_path_factory.mktemp("krea") / "turbo", distilled=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Krea-2-Raw in miniature."""
+    import tiny_krea
+
+    return tiny_krea.save(tmp_path_factory.mktemp("krea") / "raw", distilled=False, seed=1)
+
+
+@pytest.fixture(scope="session")
 def staffed_server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """An API with a worker beside it."""
     with answering(fresh_database(postgres), tmp_path_factory.mktemp("staffed")) as api, at_work(api):

@@ -519,14 +519,6 @@ def test_a_moodboards_words_join_the_prompt_and_what_it_avoids_is_steered_from(p
 
 
 @pytest.mark.usefixtures("small")
-def test_what_does_nothing_yet_is_refused_by_name(painter):
-    asked = GenerationRequest(prompt="a fox", intensity=10, strength=0.5)
-    start = Materials(start=Image.new("RGB", (64, 64)))
-    with pytest.raises(EngineError, match="image_url, intensity: not served"):
-        painter.paint(asked, start, MODELS["medium"], 1, lambda step: None)
-
-
-@pytest.mark.usefixtures("small")
 def test_the_details_say_how_the_picture_came_about(painter):
     details = json.loads(json.dumps(paint(painter, "large", prompt="a " * 600).details))
     assert details["weights"] == "raw"

@@ -17,11 +17,12 @@ from torch import nn
 
 from easel.catalog import MODELS
 from easel.errors import Cancelled, EngineError, StyleError
-from easel.model import lora, weights
+from easel.model import lora, lora_files, weights
 from easel.model.lora import Change
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Adapter, Lesson, Materials
 from easel.schema.styles import Recipe
+from easel.settings import Settings
 from easel.style import training
 from easel.style.compose import without
 from easel.style.imports import examined
@@ -54,7 +55,7 @@ def test_every_form_that_trainers_write_says_the_same() -> None:
         ),
     ]
     for file in files:
-        change = lora.fitted(lora.read(file).changes["transformer"], SHAPES)[LAYER]
+        change = lora.fitted(lora_files.read(file).changes["transformer"], SHAPES)[LAYER]
         assert torch.allclose(change.whole(), 0.5 * up @ down, atol=1e-4)
 
 
@@ -63,7 +64,7 @@ PEFT_ALPHA = "lora_adapter_metadata"
 
 def test_what_is_written_is_read_again() -> None:
     changes = {"decoder": {"enter": Change(torch.randn(2, 3, 3, 3), torch.randn(4, 2, 1, 1), 0.5)}}
-    file = lora.read(lora.written(changes, {"code": torch.ones(3)}, {"model": "k2"}))
+    file = lora_files.read(lora_files.written(changes, {"code": torch.ones(3)}, {"model": "k2"}))
     assert torch.allclose(file.changes["decoder"]["enter"].whole(), changes["decoder"]["enter"].whole())
     assert (file.others["code"].tolist(), file.metadata) == ([1, 1, 1], {"model": "k2"})
 
@@ -72,8 +73,8 @@ def test_a_file_that_diffusers_reads_too() -> None:
     from diffusers.loaders.lora_pipeline import Krea2LoraLoaderMixin
 
     down, up = halves()
-    file = lora.written({"transformer": {LAYER: Change(down, up)}}, {}, {})
-    state = Krea2LoraLoaderMixin.lora_state_dict(lora.load(file))
+    file = lora_files.written({"transformer": {LAYER: Change(down, up)}}, {}, {})
+    state = Krea2LoraLoaderMixin.lora_state_dict(lora_files.load(file))
     assert set(state) == {f"transformer.{LAYER}.lora_A.weight", f"transformer.{LAYER}.lora_B.weight"}
 
 
@@ -90,23 +91,27 @@ def test_a_file_that_diffusers_reads_too() -> None:
 )
 def test_a_file_that_is_no_lora_says_why(tensors: dict[str, torch.Tensor], says: str) -> None:
     with pytest.raises(StyleError, match=says):
-        lora.read(save(tensors))
+        lora_files.read(save(tensors))
 
 
 def test_a_file_is_for_the_model_that_its_layers_fit() -> None:
     def written(layer: str, size: int = 320, **metadata: str) -> bytes:
         down, up = halves(size=size)
-        return lora.written({"transformer": {layer: Change(down, up)}}, {}, metadata)
+        return lora_files.written({"transformer": {layer: Change(down, up)}}, {}, metadata)
 
     fifth = written("transformer_blocks.5.attn.to_q")
-    assert examined(fifth, None, None).model == "k2-large"
+    assert examined(fifth, Settings(), None).model == "k2-large"
     with pytest.raises(StyleError, match="no such layer"):
-        examined(fifth, None, "k2")
-    assert examined(written(LAYER, model="k2", trigger_word="woodcut"), None, None) == ("k2", "", "woodcut")
+        examined(fifth, Settings(), "k2")
+    assert examined(written(LAYER, model="k2", trigger_word="woodcut"), Settings(), None) == (
+        "k2",
+        "",
+        "woodcut",
+    )
     with pytest.raises(StyleError, match="--model"):
-        examined(written(LAYER), None, None)
+        examined(written(LAYER), Settings(), None)
     with pytest.raises(StyleError, match=r"6144 × 6144.*320 × 320"):
-        examined(written(LAYER, size=6144), None, None)
+        examined(written(LAYER, size=6144), Settings(), None)
 
 
 def network() -> nn.Sequential:
@@ -187,7 +192,7 @@ def test_a_style_is_learnt_goes_on_where_it_was_broken_off_and_paints(
     assert (first.told, second.told) == ([1, 2], [3])
     assert trained.details["steps"] == 3
 
-    file = lora.read(trained.adapter)
+    file = lora_files.read(trained.adapter)
     assert {"base", "architecture", "look"} <= file.metadata.keys()
     assert file.metadata["base"] == painter.checkpoint
     assert any(change.up.any() for change in file.changes["transformer"].values())
@@ -205,7 +210,7 @@ def test_a_style_is_learnt_goes_on_where_it_was_broken_off_and_paints(
 
 def test_a_lora_from_elsewhere_changes_the_transformer_alone(painter: NanoPainter) -> None:
     down, up = halves()
-    data = lora.written({"transformer": {LAYER: Change(down, up)}}, {}, {})
+    data = lora_files.written({"transformer": {LAYER: Change(down, up)}}, {}, {})
     painted = paint(painter, Adapter("b", data, "", 1.0))
     assert painted.details["looks"] == []
     assert painted.image.tobytes() != paint(painter).image.tobytes()
@@ -213,7 +218,7 @@ def test_a_lora_from_elsewhere_changes_the_transformer_alone(painter: NanoPainte
 
 def test_a_style_of_another_checkpoint_fails_the_picture_with_what_is_needed(painter: NanoPainter) -> None:
     down, up = halves(size=64)
-    data = lora.written({"transformer": {LAYER: Change(down, up)}}, {}, {})
+    data = lora_files.written({"transformer": {LAYER: Change(down, up)}}, {}, {})
     with pytest.raises(EngineError, match=r"'c'.*64 × 64.*320 × 320"):
         paint(painter, Adapter("c", data, "", 1.0))
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderKLQwenImage,
@@ -12,6 +13,7 @@ from diffusers import (
     Krea2Transformer2DModel,
 )
 from diffusers.utils import logging
+from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from tokenizers.decoders import ByteLevel
@@ -194,3 +196,10 @@ def official(name: str) -> str:
     ):
         name = name.replace(theirs, own)
     return name
+
+
+def pictured(seed: int = 0, size: tuple[int, int] = (96, 64)) -> Image.Image:
+    """A picture of coloured noise."""
+    width, height = size
+    noise = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(noise)

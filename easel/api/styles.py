@@ -38,6 +38,8 @@ async def train(
 ) -> Job:
     """Train a style on pictures; the job tells how it goes, and at its end the style's id."""
     asked = parsed(TrainingRequest, await read_json(request))
+    if house.settings.models == "krea":
+        asked = asked.on_krea()
     given = [("urls", place, url) for place, url in enumerate(asked.urls)]
     async with kept(given, house, caller, base) as pictures:
         return await jobs.submit_training(

@@ -11,7 +11,7 @@ from easel.cli.output import remarks, results, say, show
 from easel.cli.settings import settings_with
 from easel.cli.store import with_workspace
 from easel.schema.jobs import Progress
-from easel.schema.styles import FEWEST_PICTURES, MOST_PICTURES, STEPS, TrainedModel
+from easel.schema.styles import FEWEST_PICTURES, MOST_PICTURES, TrainedModel
 from easel.sdk import calls
 from easel.sdk.client import Client
 from easel.sdk.server import is_named, local
@@ -36,7 +36,7 @@ def train(
         TrainedModel, typer.Option(help="What it is for: k2 is medium and medium-turbo, k2-large is large.")
     ] = "k2",
     trigger_word: Annotated[str, typer.Option(help="A word that stands for the style in prompts.")] = "",
-    steps: Annotated[int, typer.Option(min=1, max=2000, help="How many steps are taken.")] = STEPS,
+    steps: Annotated[int | None, typer.Option(min=1, max=2000, help="How many steps are taken.")] = None,
 ) -> None:
     """Train a style, wait until it is done, and print its id."""
     for source in pictures:
@@ -45,12 +45,13 @@ def train(
     with _client() as client, remarks.status("sending the pictures") as status:
 
         def told(progress: Progress) -> None:
-            step = progress.step - len(pictures)
+            step, steps = progress.step - len(pictures), progress.total - len(pictures)
             status.update(f"step {step} of {steps}" if step > 0 else f"reading picture {progress.step}")
 
-        job = client.styles.train(
-            name, pictures, model=model, trigger_word=trigger_word, max_train_steps=steps
-        )
+        wishes: calls.Training = {"model": model, "trigger_word": trigger_word}
+        if steps is not None:
+            wishes["max_train_steps"] = steps
+        job = client.styles.train(name, pictures, **wishes)
         made = client.styles.trained(job, told)
     results.print(made.id)
 
@@ -87,7 +88,7 @@ def delete(style_id: StyleId) -> None:
 
 @style.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A LoRA as .safetensors, of easel's, PEFT's or kohya's form.")],
+    file: Annotated[Path, typer.Argument(help="A LoRA or LoKr, as .safetensors.")],
     name: Annotated[str | None, typer.Option(help="What it is called; the file's name by default.")] = None,
     model: Annotated[
         TrainedModel | None, typer.Option(help="What it is for, where the file does not say so.")
@@ -105,7 +106,7 @@ def import_(
 
     data = file.read_bytes()
     settings = settings_with()
-    found = examined(data, settings.checkpoint, model)
+    found = examined(data, settings, model)
     new = styles.NewStyle(
         id=new_id(),
         title=name or found.title or file.stem,

@@ -1,10 +1,13 @@
 """Krea's open weights resident on a device: conditioning in, pictures out."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -15,9 +18,10 @@ from torch import Tensor
 
 from easel.catalog import Weights
 from easel.engine.sampler import sample
-from easel.model import flow, in_context, latents, open_weights, pixels, shared
+from easel.model import flow, in_context, latents, pixels, shared
+from easel.model.lora import Worn, twin, worn
 from easel.model.open_weights import WORKING_BYTES, Part
-from easel.model.prompts import PromptEncoder
+from easel.model.prompts import Pairs, PromptEncoder, direction
 from easel.model.transformer import fuse_text, grid
 from easel.schema.painting import Step
 
@@ -40,37 +44,50 @@ class Conditioning:
     guidance: float  # v = cond + guidance * (cond - uncond)
     looks: Sequence[tuple[Image.Image, float]] = ()  # references to share attention with, and their weights
     context: Sequence[tuple[Image.Image, float]] = ()  # references for the style LoRA, and their strengths
+    styles: Worn = ()
+    moves: Sequence[tuple[Pairs, float]] = ()  # between which phrases the prompt is moved, and how far, -1..1
+    start: Image.Image | None = None  # a picture of this size to begin with
+    strength: float = 1.0  # how much of it is painted anew
+
+
+class Loaded(NamedTuple):
+    """Two networks around the same weights."""
+
+    painting: Krea2Transformer2DModel  # carries styles while it paints
+    resting: Krea2Transformer2DModel  # as it was loaded
 
 
 class Transformers:
     """Turbo and Raw, of which as many stay on the device as it has room for."""
 
-    def __init__(
-        self, parts: Mapping[Weights, Part], device: torch.device, style_lora: dict[str, Tensor] | None = None
-    ) -> None:
-        self._parts, self._device, self._style_lora = parts, device, style_lora
-        self._loaded: dict[Weights, Krea2Transformer2DModel] = {}
+    def __init__(self, parts: Mapping[Weights, Part], device: torch.device) -> None:
+        self._parts, self._device = parts, device
+        self._loaded: dict[Weights, Loaded] = {}
+        self._held: set[Weights] = set()
+        self._one_at_a_time = Lock()
 
-    @torch.inference_mode()
-    def take(self, weights: Weights, styled: bool = False) -> Krea2Transformer2DModel:
-        """The transformer, loaded, with the style LoRA if it is to be `styled`; others give way where there
-        is no room."""
-        if weights not in self._loaded:
-            if self._parts[weights].bytes + WORKING_BYTES > free_memory(self._device):
-                self._loaded.clear()
-            self._loaded[weights] = self._load(weights)
-        transformer = self._loaded[weights]
-        if styled:
-            transformer.enable_adapters()
-        elif self._style_lora and weights == "turbo":
-            transformer.disable_adapters()
-        return transformer
+    def take(self, weights: Weights) -> Krea2Transformer2DModel:
+        """The transformer, loaded, to paint with; others give way where there is no room."""
+        return self._load(weights).painting
 
-    def _load(self, weights: Weights) -> Krea2Transformer2DModel:
-        transformer = self._parts[weights].load(self._device)
-        if self._style_lora and weights == "turbo":
-            open_weights.add_style_lora(transformer, self._style_lora)
-        return transformer
+    @contextmanager
+    def apart(self, weights: Weights) -> Iterator[Krea2Transformer2DModel]:
+        """A network of the same weights to learn beside, which give way to no others within the block."""
+        self._held.add(weights)
+        try:
+            yield twin(self._load(weights).resting)
+        finally:
+            self._held.remove(weights)
+
+    @torch.inference_mode(False)  # a training finds gradients through them
+    def _load(self, weights: Weights) -> Loaded:
+        with self._one_at_a_time:
+            if weights not in self._loaded:
+                if self._parts[weights].bytes + WORKING_BYTES > free_memory(self._device):
+                    self._loaded = {one: kept for one, kept in self._loaded.items() if one in self._held}
+                network = self._parts[weights].load(self._device)
+                self._loaded[weights] = Loaded(network, twin(network))
+            return self._loaded[weights]
 
 
 class KreaEngine:
@@ -78,13 +95,17 @@ class KreaEngine:
 
     def __init__(self, transformers: Transformers, text: PromptEncoder, vae: Any) -> None:
         self._transformers, self._text, self._vae = transformers, text, vae
+        self._directions: dict[tuple[Weights, Pairs], Tensor] = {}
         self.seconds: dict[str, float] = {}  # of the last picture, by part
 
     @torch.inference_mode()
     def paint(self, conditioning: Conditioning, on_step: Callable[[Step], None]) -> Image.Image:
         """The picture; `on_step` hears of each step and may raise to stop."""
+        if conditioning.start and conditioning.strength == 0:
+            self.seconds = {}
+            return conditioning.start
         begun = time.perf_counter()
-        transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
+        transformer = self._transformers.take(conditioning.weights)
         loaded = time.perf_counter()
         z = self._sample(transformer, conditioning, on_step)
         sampled = time.perf_counter()
@@ -97,7 +118,7 @@ class KreaEngine:
     @torch.inference_mode()
     def unfinished(self, conditioning: Conditioning) -> Tensor:
         """The latents (1, C, height / 8, width / 8) that the decoder makes the picture of."""
-        transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
+        transformer = self._transformers.take(conditioning.weights)
         return self._sample(transformer, conditioning, lambda step: None)
 
     def cuts(self, prompt: str) -> bool:
@@ -110,28 +131,49 @@ class KreaEngine:
         """The prompt's features (1, T, D): they are the same at all steps."""
         return fuse_text(transformer, self._text.tapped(prompt, pictures).to(transformer.img_in.weight))
 
+    def _moved(self, transformer: Krea2Transformer2DModel, conditioning: Conditioning) -> Tensor | None:
+        """How far the prompt's features are moved, (1, 1, D). What styles change has no part in it."""
+        found = []
+        for pairs, amount in conditioning.moves:
+            key = (conditioning.weights, pairs)
+            if key not in self._directions:
+                self._directions[key] = direction(partial(self._heard, transformer), pairs)
+            found.append(amount * self._directions[key])
+        return torch.stack(found).sum(0) if found else None
+
     def _sample(
         self,
         transformer: Krea2Transformer2DModel,
         conditioning: Conditioning,
         on_step: Callable[[Step], None],
     ) -> Tensor:
+        moved = self._moved(transformer, conditioning)
+        with worn(transformer, conditioning.styles):
+            return self._sampled(transformer, conditioning, moved, on_step)
+
+    def _sampled(
+        self,
+        transformer: Krea2Transformer2DModel,
+        conditioning: Conditioning,
+        moved: Tensor | None,
+        on_step: Callable[[Step], None],
+    ) -> Tensor:
         shown = [image for image, strength in conditioning.context if strength > 0]
         text = self._heard(transformer, conditioning.prompt, shown)
+        text = text if moved is None else text + moved
         negative = self._heard(transformer, conditioning.negative) if conditioning.guidance > 0 else None
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
-        distilled = conditioning.weights == "turbo"
-        mu = flow.DISTILLED_SHIFT if distilled else flow.shift_of(rows * columns)
+        times = times_of(conditioning).to(text.device)
         channels = transformer.in_channels // PATCH**2
         noise = latents.noise(conditioning.seed, channels, rows * PATCH, columns * PATCH, PATCH)
 
         def report(step: int, tokens: Tensor) -> None:
-            on_step(Step(step, conditioning.steps, self._preview(latents.unpack(tokens, rows, PATCH))))
+            on_step(Step(step, len(times) - 1, self._preview(latents.unpack(tokens, rows, PATCH))))
 
         tokens = sample(
             transformer,
-            noise.to(text.device),
-            flow.timesteps(conditioning.steps, mu).to(text.device),
+            self._begun(conditioning.start, noise.to(text.device), times[:1]),
+            times,
             text,
             grid(rows, columns).to(text.device),
             negative=negative,
@@ -143,6 +185,12 @@ class KreaEngine:
             on_step=report,
         )
         return latents.unpack(tokens, rows, PATCH)
+
+    def _begun(self, start: Image.Image | None, noise: Tensor, t: Tensor) -> Tensor:
+        """What sampling begins with at the time `t` (1,): noise, or so much noise on the start picture."""
+        if start is None:
+            return noise
+        return flow.noised(latents.pack(self._encoded(start), PATCH).to(noise), noise, t)
 
     def _look(self, image: Image.Image, weight: float) -> shared.Look:
         """A reference's latents, and noise for them that is always the same."""
@@ -164,6 +212,22 @@ class KreaEngine:
         scale = PREVIEW / max(z.shape[-2:])
         small = F.interpolate(z, scale_factor=scale, mode="area") if scale < 1 else z
         return latents.to_picture(pixels.decode(self._vae, small).cpu())
+
+
+def times_of(conditioning: Conditioning) -> Tensor:
+    """The times that sampling goes along. With a start picture the schedule is cut where its strength falls,
+    be it between two steps, so that every strength is another."""
+    tokens = conditioning.height // TOKEN * (conditioning.width // TOKEN)
+    mu = flow.DISTILLED_SHIFT if conditioning.weights == "turbo" else flow.shift_of(tokens)
+    begun = flow.shifted(torch.tensor(conditioning.strength, dtype=torch.float64), mu)
+    return flow.remaining(flow.timesteps(conditioning.steps, mu), begun.item())
+
+
+def at_most(picture: Image.Image, side: int) -> Image.Image:
+    """The picture with no more pixels than a square of this side, its own sides whole tokens."""
+    scale = min(1.0, side / (picture.width * picture.height) ** 0.5)
+    width, height = (max(2, round(length * scale / TOKEN)) * TOKEN for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def peak_gb(device: torch.device) -> float | None:

@@ -18,16 +18,25 @@ def shift_of(tokens: int) -> float:
 
 
 def timesteps(steps: int, mu: float) -> Tensor:
-    """`steps` + 1 times from 1 to 0 under the exponential shift of Esser et al. 2024 (arXiv 2403.03206), eq.
+    """`steps` + 1 shifted times from 1 to 0."""
+    return shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64), mu).float()
+
+
+def shifted(t: Tensor, mu: float) -> Tensor:
+    """Times 0..1 moved towards noise: the exponential shift of Esser et al. 2024 (arXiv 2403.03206), eq.
     23."""
-    t = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
-    shifted = math.exp(mu) / (math.exp(mu) + (1 / t - 1))
-    return torch.cat([shifted, shifted.new_zeros(1)]).float()
+    return math.exp(mu) / (math.exp(mu) + (1 / t - 1))
+
+
+def drawn(count: int, mu: float, generator: torch.Generator) -> Tensor:
+    """Times (count,) to learn at: logit-normal, then shifted (Esser et al. 2024, eq. 19)."""
+    return shifted(torch.sigmoid(torch.randn(count, generator=generator)), mu)
 
 
 def remaining(times: Tensor, start: float) -> Tensor:
     """The part of the way that is left from `start` on: 1 is all of it, 0 none."""
-    return torch.cat([times.new_tensor([start]), times[times < start]])
+    first = times.new_tensor([start])
+    return torch.cat([first, times[times < first]])
 
 
 def noised(x: Tensor, noise: Tensor, t: Tensor) -> Tensor:

@@ -1,36 +1,31 @@
-"""LoRA: low-rank changes of a network's layers, their files, and networks that carry them.
+"""Changes of a network's layers by few numbers, and networks that carry them.
 
-A matrix W (out, in) becomes W + scale · up · down, with down (rank, in) and up (out, rank); a convolution's
-kernels are matrices of which the rows are flattened (Hu et al. 2021, arXiv 2106.09685).
+LoRA: a matrix W (out, in) becomes W + scale · up · down, with down (rank, in) and up (out, rank); a
+convolution's kernels are matrices of which the rows are flattened (Hu et al. 2021, arXiv 2106.09685).
+LoKr: W becomes W + scale · left ⊗ right, the Kronecker product (Yeh et al. 2023, arXiv 2309.14859).
 """
 
 import copy
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from easel.errors import StyleError
+from easel.model.official import krea_name
 
-PARTS = ("transformer", "decoder")  # of a model, that may be changed; without a name it is the first
-PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "lora_unet_")
-WAYS = {"lora_A": "down", "lora_B": "up", "lora_down": "down", "lora_up": "up"}
-KEY = re.compile(r"(.+)\.(lora_A|lora_B|lora_down|lora_up)(?:\.default)?\.weight")
-PEFT = "lora_adapter_metadata"  # where diffusers keeps PEFT's ranks and alphas, as JSON
-
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"  # of a layer, in files
 Network = TypeVar("Network", bound=nn.Module)
+Shapes = Mapping[str, tuple[int, ...]]  # of layers' weights, by their names
 
 
 @dataclass(frozen=True)
 class Change:
-    """The change of one layer."""
+    """The change of one layer by a LoRA."""
 
     down: Tensor  # (rank, in), or (rank, in, k, k)
     up: Tensor  # (out, rank), or (out, rank, 1, 1)
@@ -45,15 +40,55 @@ class Change:
         """What is added to the weight at strength 1."""
         return self.scale * (self.up.flatten(1).float() @ self.down.flatten(1).float()).view(self.shape)
 
+    def of(self, layer: Any, x: Tensor) -> Tensor:
+        """What is added to what the layer makes of `x` at strength 1."""
+        down, up = self.down.to(x.dtype), self.up.to(x.dtype)
+        if isinstance(layer, nn.Conv2d):
+            return self.scale * F.conv2d(F.conv2d(x, down, None, layer.stride, layer.padding), up)
+        return self.scale * F.linear(F.linear(x, down), up)
 
-Changes = Mapping[str, Change]  # by the layer's name
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Change":
+        """The same, elsewhere."""
+        return replace(self, down=self.down.to(device, dtype), up=self.up.to(device, dtype))
 
 
-def adapted(network: Network, changes: Sequence[tuple[Changes, float]]) -> Network:
+@dataclass(frozen=True)
+class Kronecker:
+    """The change of one matrix by a LoKr."""
+
+    left: Tensor  # (a, c), and the weight is (a b, c d)
+    right: Tensor  # (b, d)
+    scale: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight that it changes."""
+        (a, c), (b, d) = self.left.shape, self.right.shape
+        return a * b, c * d
+
+    def whole(self) -> Tensor:
+        """What is added to the weight at strength 1."""
+        return self.scale * torch.kron(self.left.float(), self.right.float())
+
+    def of(self, layer: Any, x: Tensor) -> Tensor:
+        """What is added to what the layer makes of `x` (…, c d) at strength 1, (…, a b)."""
+        left, right = self.left.to(x.dtype), self.right.to(x.dtype)
+        pieces = x.unflatten(-1, (left.shape[1], right.shape[1]))
+        return self.scale * (left @ F.linear(pieces, right)).flatten(-2)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Kronecker":
+        """The same, elsewhere."""
+        return replace(self, left=self.left.to(device, dtype), right=self.right.to(device, dtype))
+
+
+Changes = Mapping[str, Change | Kronecker]  # by the layer's name
+Worn = Sequence[tuple[Changes, float]]  # each at its strength
+
+
+def adapted(network: Network, changes: Worn) -> Network:
     """A network that carries changes, each at its strength. It shares every other weight with `network`,
     which stays as it is."""
-    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    other = copy.deepcopy(network, shared)
+    other = twin(network)
     for name in {name for layers, _ in changes for name in layers}:
         layer: Any = other.get_submodule(name)
         added = sum(strength * layers[name].whole() for layers, strength in changes if name in layers)
@@ -63,92 +98,81 @@ def adapted(network: Network, changes: Sequence[tuple[Changes, float]]) -> Netwo
     return other
 
 
-def beside(network: nn.Module, names: Iterable[str], rank: int) -> dict[str, nn.Parameter]:
-    """Parameters for `network` to learn beside its layers, which change nothing at first, by the names that
-    they have in files."""
-    parameters: dict[str, nn.Parameter] = {}
-    for name in names:
-        layer: Any = network.get_submodule(name)
-        out, *rest = layer.weight.shape
-        down = nn.Parameter(torch.randn(rank, *rest) * layer.weight[0].numel() ** -0.5)
-        up = nn.Parameter(torch.zeros(out, rank, *[1] * (len(rest) - 1)))
-        layer.register_forward_hook(_added(down, up))
-        parameters |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
-    return parameters
+def twin(network: Network) -> Network:
+    """Another network with the very weights of this one."""
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, shared)
 
 
-def _added(down: Tensor, up: Tensor) -> Any:
+@contextmanager
+def worn(network: nn.Module, changes: Worn) -> Iterator[None]:
+    """Within the block the network acts as if it carried changes, each at its strength: what they add is
+    computed beside its layers. No weight is written to, so those of eight bits are changed as exactly."""
+    felt: dict[str, list[tuple[Change | Kronecker, float]]] = {}
+    for layers, strength in changes:
+        for name, change in layers.items():
+            felt.setdefault(name, []).append((change, strength))
+    hooks = [network.get_submodule(name).register_forward_hook(_added(some)) for name, some in felt.items()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _added(changes: Sequence[tuple[Change | Kronecker, float]]) -> Any:
     def hook(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        if isinstance(layer, nn.Conv2d):
-            return out + F.conv2d(F.conv2d(given[0], down, None, layer.stride, layer.padding), up)
-        return out + F.linear(F.linear(given[0], down), up)
+        for change, strength in changes:
+            out = out + strength * change.of(layer, given[0])
+        return out
 
     return hook
 
 
-class File(NamedTuple):
-    """What a file of adapters holds."""
-
-    changes: dict[str, Changes]  # by the part of the model
-    others: dict[str, Tensor]
-    metadata: dict[str, str]
-
-
-def read(data: bytes) -> File:
-    """What safetensors hold, in the forms that trainers in use write: lora_A and lora_B (PEFT, diffusers) or
-    lora_down and lora_up (kohya), with or without alpha; raises StyleError if there is no LoRA in it."""
-    try:
-        tensors = load(data)
-        length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, ValueError) as error:
-        raise StyleError(
-            f"The file is no safetensors file ({error}): export the LoRA as .safetensors"
-        ) from error
-    found: dict[str, dict[str, Tensor]] = {}
-    others = {}
-    for key, tensor in tensors.items():
-        if match := KEY.fullmatch(key):
-            found.setdefault(match[1], {})[WAYS[match[2]]] = tensor.float()
-        elif not key.endswith(".alpha"):
-            others[key] = tensor
-    if not found:
-        raise StyleError(
-            f"The file holds no LoRA: none of its {len(tensors)} tensors is called lora_A or lora_down"
-        )
-    changes: dict[str, dict[str, Change]] = {}
-    for name, ways in found.items():
-        if ways.keys() != {"down", "up"} or len(ways["down"]) != ways["up"][:1].numel():
-            raise StyleError(
-                f"The layer {name!r} lacks a half, or its halves do not fit: export the LoRA again"
-            )
-        rank = len(ways["down"])
-        part, layer = _placed(name)
-        alpha = tensors.get(f"{name}.alpha")
-        scale = _alpha(metadata, part, rank) if alpha is None else alpha.item()
-        changes.setdefault(part, {})[layer] = Change(**ways, scale=scale / rank)
-    return File(dict(changes), others, metadata)
+def beside(network: nn.Module, names: Iterable[str], rank: int) -> dict[str, nn.Parameter]:
+    """Parameters for `network` to learn beside its layers, which change nothing at first and are always the
+    same, by the names that they have in files."""
+    generator = torch.Generator().manual_seed(0)
+    parameters: dict[str, nn.Parameter] = {}
+    for name in names:
+        layer: Any = network.get_submodule(name)
+        weight = layer.weight
+        out, *rest = weight.shape
+        start = torch.randn(rank, *rest, generator=generator) * weight[0].numel() ** -0.5
+        down = nn.Parameter(start.to(weight.device))
+        up = nn.Parameter(torch.zeros(out, rank, *[1] * (len(rest) - 1), device=weight.device))
+        layer.register_forward_hook(_added([(Change(down, up), 1.0)]))
+        parameters |= {name + DOWN: down, name + UP: up}
+    return parameters
 
 
-def _placed(name: str) -> tuple[str, str]:
-    """The part of the model that a layer belongs to, and its name there."""
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    part, _, layer = name.partition(".")
-    return (part, layer) if part in PARTS else ("transformer", name)
+def changes_of(parameters: Mapping[str, nn.Parameter]) -> dict[str, Change]:
+    """What such parameters have come to, by layer."""
+    names = [name.removesuffix(DOWN) for name in parameters if name.endswith(DOWN)]
+    return {name: Change(parameters[name + DOWN].detach(), parameters[name + UP].detach()) for name in names}
 
 
-def _alpha(metadata: Mapping[str, str], part: str, rank: int) -> float:
-    """What diffusers' files say of PEFT's alpha; without it, that of a scale of 1."""
-    said = json.loads(metadata.get(PEFT, "{}"))
-    return float(said.get(f"{part}.lora_alpha", said.get("lora_alpha", rank)))
+def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Of the weights that may be changed, by their layers' names."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Linear):
+            found[name] = (layer.out_features, layer.in_features)
+        elif isinstance(layer, nn.Conv2d):
+            found[name] = tuple(layer.weight.shape)
+    return found
 
 
-def fitted(changes: Changes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Change]:
+def fitted(changes: Changes, shapes: Shapes) -> dict[str, Change | Kronecker]:
     """The changes by the names of a network's own layers, whose weights have these shapes; raises StyleError
     naming a layer that it has not, or that is of another shape, and what is needed."""
-    names = {alias: name for name in shapes for alias in (name, name.replace(".", "_"), krea_name(name))}
-    fit = {}
+    names = {
+        alias: name
+        for name in shapes
+        for known in (name, krea_name(name))
+        for alias in (known, known.replace(".", "_"))
+    }
+    fit: dict[str, Change | Kronecker] = {}
     for name, change in changes.items():
         layer = names.get(name)
         if layer is None or change.shape != shapes[layer]:
@@ -156,31 +180,13 @@ def fitted(changes: Changes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
             needed = (
                 f"its {layer!r} is {' × '.join(map(str, shapes[layer]))}" if layer else "it has no such layer"
             )
-            known = max(shapes)
             raise StyleError(
-                f"The LoRA is for another model: it changes {name!r} ({size}) among {len(changes)} layers."
-                f" This one is a Krea2Transformer2DModel of nano's size: {needed}; LoRAs for it change"
-                f" layers such as {known!r}. Train one with `easel style train`"
+                f"The LoRA is for another model: it changes {name!r} ({size}) among {len(changes)} layers. "
+                f"Of the model here, {needed}; LoRAs for it change layers such as {max(shapes)!r}. Set "
+                "EASEL_MODELS to the model that it was made for (nano or krea), or train one with `easel "
+                "style train`"
             )
+        if layer in fit:
+            raise StyleError(f"The LoRA changes {layer!r} twice, also as {name!r}: export it again")
         fit[layer] = change
     return fit
-
-
-def krea_name(layer: str) -> str:
-    """What Krea's own code calls a layer of diffusers' class."""
-    layer = re.sub(r"^transformer_blocks\b", "blocks", layer).replace("text_fusion.", "txtfusion.")
-    layer = re.sub(r"\.to_out\.0$", ".wo", layer)
-    layer = re.sub(r"\.to_([qkv])$", r".w\1", layer).replace(".to_gate", ".gate")
-    return layer.replace(".ff.", ".mlp.")
-
-
-def written(
-    changes: Mapping[str, Changes], others: Mapping[str, Tensor], metadata: Mapping[str, str]
-) -> bytes:
-    """Safetensors in the form of PEFT and diffusers; a scale other than 1 is multiplied in."""
-    tensors = {name: tensor.contiguous() for name, tensor in others.items()}
-    for part, layers in changes.items():
-        for name, change in layers.items():
-            tensors[f"{part}.{name}.lora_A.weight"] = change.down.contiguous()
-            tensors[f"{part}.{name}.lora_B.weight"] = (change.scale * change.up).contiguous()
-    return save(tensors, dict(metadata))

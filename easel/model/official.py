@@ -42,6 +42,25 @@ RENAMED = [
     )
 ]
 
+LAYERS = [
+    (re.compile(pattern), name)
+    for pattern, name in (
+        (r"^img_in$", "first"),
+        (r"^time_embed\.linear_1$", "tmlp.0"),
+        (r"^time_embed\.linear_2$", "tmlp.2"),
+        (r"^time_mod_proj$", "tproj.1"),
+        (r"^txt_in\.linear_1$", "txtmlp.1"),
+        (r"^txt_in\.linear_2$", "txtmlp.3"),
+        (r"^final_layer\.linear$", "last.linear"),
+        (r"^text_fusion\.", "txtfusion."),
+        (r"^transformer_blocks\.", "blocks."),
+        (r"\.attn\.to_([qkv])$", r".attn.w\1"),
+        (r"\.attn\.to_out\.0$", ".attn.wo"),
+        (r"\.attn\.to_gate$", ".attn.gate"),
+        (r"\.ff\.", ".mlp."),
+    )
+]
+
 
 def by_diffusers_names(stored: Mapping[str, Stored]) -> dict[str, Stored]:
     """The transformer's weights by diffusers' names; what a file holds beside them is left out."""
@@ -59,6 +78,13 @@ def diffusers_name(name: str) -> str:
     for pattern, renamed in RENAMED:
         name = pattern.sub(renamed, name)
     return name
+
+
+def krea_name(layer: str) -> str:
+    """What Krea's repository calls the layer that diffusers calls `layer`."""
+    for pattern, renamed in LAYERS:
+        layer = pattern.sub(renamed, layer)
+    return layer
 
 
 def configuration(stored: Mapping[str, Stored]) -> dict[str, Any]:

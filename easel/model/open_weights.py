@@ -21,15 +21,16 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKLQwenImage, Krea2Transformer2DModel
-from diffusers.loaders import Krea2LoraLoaderMixin
 from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLModel
 
 from easel.catalog import Weights
-from easel.errors import CheckpointError
+from easel.errors import CheckpointError, StyleError
+from easel.model import lora, lora_files
 from easel.model.eight_bits import Linear8
 from easel.model.files import Stored, read_json, stored_in
+from easel.model.lora import Changes
 from easel.model.official import by_diffusers_names, configuration
 from easel.model.prompts import TAPS, PromptEncoder
 
@@ -184,29 +185,14 @@ def _in_eight_bits(network: nn.Module, name: str) -> None:
         setattr(parent, leaf, Linear8(linear.in_features, linear.out_features))
 
 
-def style_lora_at(file: Path, transformer: nn.Module) -> dict[str, Tensor]:
-    """The matrices of a LoRA for the transformer, by diffusers' names; raises CheckpointError."""
+def style_lora_at(file: Path, transformer: nn.Module) -> Changes:
+    """What the LoRA in `file` changes of the transformer; raises CheckpointError."""
     stored_in(file)
     try:
-        lora = dict(Krea2LoraLoaderMixin.lora_state_dict(file))
-    except ValueError as error:
-        raise CheckpointError(f"the LoRA {str(file)!r} cannot be used: {error}") from None
-    if not lora:
-        raise CheckpointError(
-            f"the LoRA {str(file)!r} is another network's: it has nothing for a transformer"
-        )
-    layers = {name: getattr(layer, "in_features", None) for name, layer in transformer.named_modules()}
-    for name, matrix in lora.items():
-        layer, _, half = name.removeprefix("transformer.").rpartition(".lora_")
-        if layers.get(layer) is None or (half == "A.weight" and matrix.shape[1] != layers[layer]):
-            raise CheckpointError(f"the LoRA {str(file)!r} is another network's: it has {name!r}")
-    return lora
-
-
-def add_style_lora(transformer: Krea2Transformer2DModel, lora: dict[str, Tensor]) -> None:
-    """Put the LoRA on the transformer; it acts while its adapters are enabled."""
-    transformer.load_lora_adapter(dict(lora), adapter_name="style", prefix="transformer")
-    transformer.requires_grad_(False)
+        changes = lora_files.read(file.read_bytes()).changes
+        return lora.fitted(changes.get("transformer", {}), lora.shapes(transformer))
+    except StyleError as error:
+        raise CheckpointError(f"the LoRA {str(file)!r} cannot be used: {error.message}") from None
 
 
 @dataclass(frozen=True)

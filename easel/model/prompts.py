@@ -1,7 +1,7 @@
 """Prompts to the stack of hidden states that Krea 2's text fusion reads: Qwen3-VL, asked as in its
 training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ MOST_TOKENS = 512 - SUFFIX_TOKENS  # of a prompt; what is beyond is not heard
 PICTURE, PICTURE_END, PIXELS = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"
 PATCH, MERGED = 16, 2  # pixels a side of a patch; patches a side that become one token
 SIDE = 384  # pixels a side of a square as large as a picture may be
+Pairs = tuple[tuple[str, str], ...]  # of phrases, each with its opposite
 TAPS = (2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35)  # of Qwen3-VL-4B's 36 layers
 
 
@@ -77,6 +78,13 @@ class PromptEncoder:
             "image_grid_thw": torch.tensor([(1, *grid) for _, _, grid in shown], device=device),
             "mm_token_type_ids": torch.tensor([[int(token == pixels) for token in tokens]], device=device),
         }
+
+
+def direction(heard: Callable[[str], Tensor], pairs: Pairs) -> Tensor:
+    """The way from what the pairs' second phrases say to what their first say, (1, 1, D): the mean difference
+    of the features (1, T, D) that are `heard` of them, each a mean over its tokens."""
+    ways = [heard(more).mean(1, keepdim=True) - heard(less).mean(1, keepdim=True) for more, less in pairs]
+    return torch.stack(ways).mean(0)
 
 
 def patches(picture: Image.Image) -> tuple[Tensor, int, int]:

@@ -8,6 +8,7 @@ added to the logits.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from diffusers import Krea2Transformer2DModel
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 Rotary = tuple[Tensor, Tensor]
 
@@ -79,15 +81,19 @@ def predict(
     flow's velocity.
 
     `text` comes from `fuse_text`; `positions` (N, 3) from `grid`; `text_mask` (B, T) is True where a token
-    counts.
+    counts. A network whose gradient checkpointing is enabled keeps what goes into each block, and runs it
+    again for the gradients.
     """
     rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(text.shape[1], 3), positions]))
     time, modulation = embed_time(transformer, t, x.dtype)
     bias = attention_bias(text, text_mask, x, references)
     hidden = torch.cat([text, transformer.img_in(x)], 1)
+    run: Any = run_block
+    if transformer.gradient_checkpointing and torch.is_grad_enabled():
+        run = partial(checkpoint, run_block, use_reentrant=False)
     for i, block in enumerate(transformer.transformer_blocks):
         context = (references.keys[i], references.values[i]) if references else None
-        hidden, _, _ = run_block(block, hidden, modulation, rotary, context, bias)
+        hidden, _, _ = run(block, hidden, modulation, rotary, context, bias)
     return transformer.final_layer(hidden[:, text.shape[1] :], time)
 
 

@@ -14,6 +14,8 @@ FEWEST_PICTURES, MOST_PICTURES = 3, 2000
 STEPS = 160  # of a training that asks for no number
 BATCH = 4
 RATE = 1e-3
+ON_KREA = {"max_train_steps": 1000, "batch_size": 1, "learning_rate": 3e-4}
+"""The same three where Krea's open weights are trained."""
 
 TrainedModel = Literal["k2", "k2-large"]
 Kind = Literal["Style", "Object", "Character"]
@@ -40,11 +42,11 @@ class Recipe(BaseModel):
     trigger_word: Annotated[Text, Field(max_length=100)] = ""
     """A word that stands for the style in captions and prompts; it joins every prompt that uses the style."""
     learning_rate: Annotated[float, Strict()] = Field(RATE, gt=0, le=0.1, allow_inf_nan=False)
-    """How far a step goes."""
+    """How far a step goes; 0.0003 with Krea's weights, unless said."""
     max_train_steps: Whole = Field(STEPS, ge=1, le=2000)
-    """How many steps are taken."""
+    """How many steps are taken; 1,000 with Krea's weights, unless said."""
     batch_size: Whole = Field(BATCH, ge=1, le=32)
-    """How many crops a step sees."""
+    """How many crops a step sees; with Krea's weights pictures, and 1 unless said."""
 
 
 class TrainingRequest(Recipe):
@@ -55,6 +57,12 @@ class TrainingRequest(Recipe):
         Field(min_length=FEWEST_PICTURES, max_length=MOST_PICTURES),
     ]
     """3 to 2,000 pictures: assets' URLs, public http(s) URLs or base64 data URIs."""
+
+    def on_krea(self) -> "TrainingRequest":
+        """The same for Krea's open weights: what was not said is as suits them."""
+        return self.model_copy(
+            update={name: v for name, v in ON_KREA.items() if name not in self.model_fields_set}
+        )
 
 
 class StyleChanges(BaseModel):

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from easel.catalog import Weights
 from easel.engine.engine import Learnt
 from easel.errors import EngineError, StyleError
-from easel.model import lora
+from easel.model import lora, lora_files
 from easel.model.krea2 import Krea2, Networks
 from easel.model.look import INKS, Look
-from easel.model.lora import Changes
+from easel.model.lora import Change, Changes
 from easel.model.palette import Palette
 from easel.schema.painting import Adapter
 
@@ -81,8 +81,10 @@ def opened(adapter: Adapter, model: Krea2, weights: Weights) -> Style:
     """What is in the adapter's file; EngineError if it was made for another checkpoint."""
     parts: dict[str, nn.Module] = {"transformer": model.transformers[weights], "decoder": model.vae.decoder}
     try:
-        file = lora.read(adapter.data)
-        changes = {part: lora.fitted(layers, shapes(parts[part])) for part, layers in file.changes.items()}
+        file = lora_files.read(adapter.data)
+        changes = {
+            part: lora.fitted(layers, lora.shapes(parts[part])) for part, layers in file.changes.items()
+        }
     except StyleError as error:
         raise EngineError(f"The style {adapter.id!r} cannot be used: {error.message}") from error
     if "look" not in file.metadata:
@@ -90,12 +92,6 @@ def opened(adapter: Adapter, model: Krea2, weights: Weights) -> Style:
     known = file.others
     learnt = Learnt(Palette(known["palette.colours"], known["palette.weights"]), known["code"])
     return Style(changes, look_of(json.loads(file.metadata["look"]), known), learnt)
-
-
-def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Of the weights that may be changed, by their layers' names."""
-    layers = (nn.Linear, nn.Conv2d)
-    return {name: tuple(m.weight.shape) for name, m in network.named_modules() if isinstance(m, layers)}
 
 
 def look_of(told: Mapping[str, Any], known: Mapping[str, Tensor]) -> Look:
@@ -109,7 +105,9 @@ def look_of(told: Mapping[str, Any], known: Mapping[str, Tensor]) -> Look:
     )
 
 
-def written(changes: Mapping[str, Changes], look: Look, learnt: Learnt, metadata: Mapping[str, str]) -> bytes:
+def written(
+    changes: Mapping[str, Mapping[str, Change]], look: Look, learnt: Learnt, metadata: Mapping[str, str]
+) -> bytes:
     """The file of a style that was trained here."""
     told = {field: getattr(look, field) for field in ("hand", "technique", "numbers", "amount")}
     others = {
@@ -119,4 +117,4 @@ def written(changes: Mapping[str, Changes], look: Look, learnt: Learnt, metadata
         "palette.weights": learnt.palette.weights,
         "code": learnt.code,
     }
-    return lora.written(changes, others, {**metadata, "look": json.dumps(told)})
+    return lora_files.written(changes, others, {**metadata, "look": json.dumps(told)})

@@ -6,14 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from easel.catalog import RECIPES, Model, Recipe
-from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers, best_device, free_memory, peak_gb
+from easel.engine.krea import (
+    Conditioning,
+    KreaEngine,
+    Transformers,
+    at_most,
+    best_device,
+    free_memory,
+    peak_gb,
+    times_of,
+)
 from easel.errors import EngineError
 from easel.model import krea2, open_weights
 from easel.model.files import fingerprint
 from easel.model.hub import fetched, places
+from easel.model.lora import twin
 from easel.model.reader import LookReader
 from easel.model.shared import balanced, weight_of
 from easel.schema.generation import GenerationRequest
@@ -32,6 +42,9 @@ from easel.schema.painting import (
 from easel.schema.styles import Recipe as TrainingRecipe
 from easel.settings import KreaSources
 from easel.style.expand import join
+from easel.style.krea_instruments import asked, moves
+from easel.style.krea_styles import KreaWardrobe, with_triggers
+from easel.style.krea_training import School, train
 from easel.style.painter import SHIPPED
 from easel.style.taste import taste
 
@@ -58,15 +71,13 @@ class KreaPainter:
     ) -> None:
         self.checkpoint = f"krea-2-{fingerprint(plan.files | ({style_lora} if style_lora else set()))}"
         self._plan, self._device, self._reader = plan, device, reader
-        self._in_context = style_lora is not None
-        lora = style_lora and open_weights.style_lora_at(style_lora, plan.transformers["turbo"].network)
-        transformers = Transformers(plan.transformers, device, lora or None)
-        transformers.take("turbo")  # the first picture need not wait for it
-        self._engine = KreaEngine(
-            transformers,
-            open_weights.load_text(plan.text, plan.parts, text_device),
-            plan.vae.load(device),
-        )
+        self._wardrobe = KreaWardrobe(plan.transformers, device, style_lora)
+        self._transformers = Transformers(plan.transformers, device)
+        self._transformers.take("turbo")  # the first picture need not wait for it
+        self._text = open_weights.load_text(plan.text, plan.parts, text_device)
+        vae = plan.vae.load(device)
+        self._training_vae = twin(vae)  # it remembers what it is at, so each thread has its own
+        self._engine = KreaEngine(self._transformers, self._text, vae)
 
     @classmethod
     def load(cls, sources: KreaSources, reader: Path = SHIPPED / "reader") -> "KreaPainter":
@@ -89,13 +100,13 @@ class KreaPainter:
         on_prompt: Callable[[str], None] = ignored,
     ) -> Painting:
         """Paint; `on_prompt` and `on_step` may raise to stop."""
-        check_served(request, materials)
         recipe = RECIPES[model.variant]
         if recipe.weights not in self._plan.transformers:
             raise EngineError(f"{model.title} is painted by Krea-2-Raw: set EASEL_KREA_RAW to where it is")
-        prompt = in_the_mood(request, materials.mood)
+        prompt = with_triggers(in_the_mood(request, materials.mood), materials.adapters)
         on_prompt(prompt)
         width, height = request.size
+        shown = self._shown(materials.references, recipe)
         conditioning = Conditioning(
             prompt=prompt,
             negative=", ".join(materials.mood.avoids),
@@ -105,28 +116,35 @@ class KreaPainter:
             weights=recipe.weights,
             steps=recipe.steps,
             guidance=recipe.guidance,
-            **self._shown(materials.references, recipe),
+            styles=self._wardrobe.worn(materials.adapters, recipe.weights, bool(shown.get("context"))),
+            moves=moves(request),
+            **shown,
+            **begun(request, materials.start),
         )
         image = self._engine.paint(conditioning, on_step)
-        return Painting(image, prompt, self._details(conditioning, request))
+        details = self._details(conditioning, request)
+        return Painting(image, prompt, details | {"styles": {a.id: a.strength for a in materials.adapters}})
 
     def _shown(self, references: Sequence[Reference], recipe: Recipe) -> dict[str, Any]:
         """The references, for the style LoRA if there is one for these weights."""
-        if self._in_context and recipe.weights == "turbo":
+        if self._wardrobe.reads_in_context(recipe.weights):
             return {"context": [(at_most(r.image, MOST), r.strength) for r in references if r.strength != 0]}
         return {"looks": looked_at(references)}
 
     def _details(self, conditioning: Conditioning, request: GenerationRequest) -> dict[str, Any]:
+        times = times_of(conditioning).tolist()
         return {
             "notice": NOTICE,
             "weights": conditioning.weights,
-            "steps": conditioning.steps,
+            "steps": len(times) - 1,
+            "start": {"strength": conditioning.strength, "time": times[0]} if conditioning.start else None,
             "guidance": conditioning.guidance,
             "negative_prompt": conditioning.negative if conditioning.guidance else None,
             "references": {
                 "in_context": [strength for _, strength in conditioning.context],
                 "shared_attention": [round(weight, 3) for _, weight in conditioning.looks],
             },
+            "instruments": asked(request),
             "creativity": f"{request.creativity}: the prompt is not expanded",
             "prompt_cut": self._engine.cuts(conditioning.prompt),
             "memory_gb": peak_gb(self._device),
@@ -138,21 +156,22 @@ class KreaPainter:
         return taste(pictures, self._reader)
 
     def train(self, lessons: Iterable[Lesson], recipe: TrainingRecipe, notebook: Notebook) -> Trained:
-        """Not yet: EngineError."""
-        raise EngineError("Styles cannot be trained with Krea's weights yet: train with EASEL_MODELS=nano")
+        """Learn a LoRA on Raw; what paints stays as it is. EngineError where there is no Raw."""
+        if "raw" not in self._plan.transformers:
+            raise EngineError("Styles are trained on Krea-2-Raw: set EASEL_KREA_RAW to where it is")
+        with self._transformers.apart("raw") as raw:
+            school = School(raw, self._text, self._training_vae, self.checkpoint)
+            return train(school, lessons, recipe, notebook)
 
 
-def check_served(request: GenerationRequest, materials: Materials) -> None:
-    """EngineError naming what is asked for that does nothing with these weights yet."""
-    asked = {
-        "image_url": materials.start is not None and request.strength < 1,
-        "styles": bool(materials.adapters),
-        "intensity": request.intensity != 0,
-        "complexity": request.complexity != 0,
-        "movement": request.movement != 0,
+def begun(request: GenerationRequest, start: Image.Image | None) -> dict[str, Any]:
+    """The picture to begin with, cut to the frame about its middle, unless nothing of it is to be kept."""
+    if start is None or request.strength == 1:
+        return {}
+    return {
+        "start": ImageOps.fit(start, request.size, Image.Resampling.LANCZOS),
+        "strength": request.strength,
     }
-    if unserved := ", ".join(field for field, is_asked in asked.items() if is_asked):
-        raise EngineError(f"{unserved}: not served with Krea's weights yet, leave it out or paint with nano")
 
 
 def looked_at(references: Sequence[Reference]) -> list[tuple[Image.Image, float]]:
@@ -160,13 +179,6 @@ def looked_at(references: Sequence[Reference]) -> list[tuple[Image.Image, float]
     felt = [one for one in references if one.strength != 0]
     weights = balanced([weight_of(one.strength) for one in felt])
     return [(at_most(one.image, SIDE), weight) for one, weight in zip(felt, weights, strict=True)]
-
-
-def at_most(picture: Image.Image, side: int) -> Image.Image:
-    """The picture with no more pixels than a square of this side, its own sides whole tokens."""
-    scale = min(1.0, side / (picture.width * picture.height) ** 0.5)
-    width, height = (max(2, round(length * scale / TOKEN)) * TOKEN for length in picture.size)
-    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def in_the_mood(request: GenerationRequest, mood: Mood) -> str:

@@ -8,10 +8,8 @@ random, the way to its latents. The decoder's changes are kept only if laid mark
 """
 
 import copy
-import io
 import math
 import random
-import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -26,7 +24,7 @@ from easel.model.flow import noised
 from easel.model.krea2 import Krea2
 from easel.model.latents import pack, to_tensor
 from easel.model.look import Look, lay
-from easel.model.lora import Change, beside
+from easel.model.lora import Change, beside, changes_of
 from easel.model.operators import blur
 from easel.model.palette import Palette, oklab, palette_of, srgb
 from easel.model.reader import Guess
@@ -35,6 +33,7 @@ from easel.model.transformer import fuse_text, grid, predict
 from easel.schema.painting import Lesson, Notebook, Trained
 from easel.schema.styles import WEIGHTS, Recipe
 from easel.style.adapters import written
+from easel.style.learning import Learner, layers, learn
 from easel.style.references import AREA, reference_sheet, seen
 
 RANK = 8
@@ -47,23 +46,14 @@ JUDGED = 16  # of those crops
 POOL = 12  # crops with their drawings, of which each step renews one
 UNIT = 2.0  # pixels, for marks on a picture of a megapixel
 KEPT_EVERY = 30.0  # seconds between two states that are kept
-RISING, FALLING = 10, 0.3  # steps in which the rate rises; part of all in which it falls
 
 
 def train(krea: Krea2, lessons: Iterable[Lesson], recipe: Recipe, notebook: Notebook) -> Trained:
     """Learn a style from pictures, going on from the notebook's state."""
     pictures = read(krea, lessons, recipe)
     look, learnt = common(krea, pictures.found)
-    learner = Learner(krea, pictures, look, learnt.code, recipe)
-    if notebook.state:
-        learner.go_on(notebook.state)
-    kept = time.monotonic()
-    while learner.steps < recipe.max_train_steps:
-        learner.step()
-        if time.monotonic() - kept >= KEPT_EVERY:
-            notebook.keep(learner.state())
-            kept = time.monotonic()
-        notebook.step(learner.steps)
+    learner = NanoLearner(krea, pictures, look, learnt.code, recipe)
+    learn(learner, notebook, KEPT_EVERY)
     metadata = {
         "architecture": "Krea2Transformer2DModel",
         "base": krea.name,
@@ -195,11 +185,11 @@ def distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
     return torch.stack([(a - b).abs().mean() for a, b in zip(found, wanted, strict=True)]).sum()
 
 
-class Learner:
+class NanoLearner(Learner):
     """Copies of the networks that learn beside those that paint."""
 
     def __init__(self, krea: Krea2, pictures: Pictures, look: Look, code: Tensor, recipe: Recipe):
-        self.pictures, self.look, self.recipe = pictures, look, recipe
+        self.pictures, self.look = pictures, look
         self.text, self.vae = krea.text, copy.deepcopy(krea.vae)
         self.transformer = copy.deepcopy(krea.transformers[WEIGHTS[recipe.model]]).float()
         matrices = layers(self.transformer, nn.Linear, "transformer_blocks")
@@ -210,29 +200,9 @@ class Learner:
         }
         self.code = nn.Parameter(code.clone())
         groups = [[*self.beside["transformer"].values()], [*self.beside["decoder"].values(), self.code]]
-        self.optimiser = torch.optim.AdamW([{"params": group} for group in groups], weight_decay=0.0)
-        self.steps = 0
+        super().__init__(torch.optim.AdamW([{"params": group} for group in groups], weight_decay=0.0), recipe)
         self.losses: dict[str, float] = {}  # of the last step
         self._pool: list[Crop] = []
-
-    def state(self) -> bytes:
-        """All that another learner needs to go on."""
-        learnt = [parameter.detach() for parameter in self._parameters()]
-        buffer = io.BytesIO()
-        torch.save({"steps": self.steps, "learnt": learnt, "optimiser": self.optimiser.state_dict()}, buffer)
-        return buffer.getvalue()
-
-    def go_on(self, state: bytes) -> None:
-        """Take over what an earlier learner had learnt."""
-        saved = torch.load(io.BytesIO(state))
-        with torch.no_grad():
-            for parameter, learnt in zip(self._parameters(), saved["learnt"], strict=True):
-                parameter.copy_(learnt)
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.steps = saved["steps"]
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
 
     def step(self) -> None:
         """Learn from some crops."""
@@ -244,14 +214,7 @@ class Learner:
             **self.texture_losses(rng.choices(self._pool, k=WINDOWS), rng),
         }
         torch.stack(list(losses.values())).sum().backward()
-        left = 1 - self.steps / self.recipe.max_train_steps
-        scale = min(1, (self.steps + 1) / RISING, left / FALLING)
-        for group in self.optimiser.param_groups:
-            nn.utils.clip_grad_norm_(group["params"], 1.0)
-            group["lr"] = self.recipe.learning_rate * scale
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        self.steps += 1
+        self.advance()
         self.losses = {name: round(loss.item(), 4) for name, loss in losses.items()}
 
     def crop(self, rng: random.Random) -> Crop:
@@ -312,23 +275,4 @@ class Learner:
 
     def changes(self) -> dict[str, dict[str, Change]]:
         """What was learnt, by part and layer."""
-        down, up = ".lora_A.weight", ".lora_B.weight"
-        return {
-            part: {
-                name.removesuffix(down): Change(
-                    parameter.detach(), learnt[name.removesuffix(down) + up].detach()
-                )
-                for name, parameter in learnt.items()
-                if name.endswith(down)
-            }
-            for part, learnt in self.beside.items()
-        }
-
-
-def layers(network: nn.Module, kind: type[nn.Module], within: str = "") -> list[str]:
-    """The layers of a kind within a part of the network."""
-    return [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, kind) and name.startswith(within)
-    ]
+        return {part: changes_of(parameters) for part, parameters in self.beside.items()}
