@@ -21,6 +21,7 @@ EaselError
 │   └── Cancelled               cancelled, or taken over by another worker
 ├── CheckpointError             a checkpoint folder that cannot be loaded
 ├── StyleError                  a file that is no style for the models here
+├── NoAnswer                    a language model that gives nothing to go by
 ├── OutboundError               a URL that may not, or cannot, be reached
 ├── PictureError                bytes that are no picture we accept
 ├── DataFolderBusy              another server owns the data folder
@@ -170,6 +171,10 @@ class CheckpointError(EaselError):
 
 class StyleError(EaselError):
     """The file is no style that can be used here."""
+
+
+class NoAnswer(EaselError):
+    """The language model gave no answer."""
 
 
 class OutboundError(EaselError):

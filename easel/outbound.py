@@ -51,10 +51,17 @@ async def fetch(url: str, allow: Sequence[str] = ()) -> bytes:
         return await _body(response, url)
 
 
-async def ask(url: str, body: bytes, headers: Mapping[str, str], allow: Sequence[str] = ()) -> bytes:
-    """What `url` answers to `body`: 25 MB at most, within 15 seconds; redirects are not followed."""
+async def ask(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    allow: Sequence[str] = (),
+    seconds: float | None = None,
+) -> bytes:
+    """What `url` answers to `body`: 25 MB at most, within so many seconds, or 15; redirects are not
+    followed."""
     async with (
-        _client(url, allow, POST_SECONDS) as client,
+        _client(url, allow, seconds or POST_SECONDS) as client,
         client.stream(
             "POST", _parsed(url), content=body, headers=headers, follow_redirects=False
         ) as response,

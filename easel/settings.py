@@ -28,6 +28,15 @@ class KreaSources:
     style_lora: str | None = None  # a safetensors file
 
 
+@dataclass(frozen=True)
+class Chat:
+    """A language model behind an OpenAI-compatible address."""
+
+    url: str
+    key: str | None
+    model: str
+
+
 class Settings(BaseSettings):
     """How one easel process is set up."""
 
@@ -69,6 +78,12 @@ class Settings(BaseSettings):
     """What paints `large`, likewise; empty for none."""
     krea_parts: str = ""
     """The folder or name with text encoder, tokenizer and autoencoder; without it, that of `krea_turbo`."""
+    expander_url: str | None = None
+    """An OpenAI-compatible `/v1` that expands prompts for `krea`; without it, the text encoder does."""
+    expander_key: str | None = Field(None, repr=False)
+    """What is sent to it as the bearer token."""
+    expander_model: str = ""
+    """What the language model is called there."""
     job_timeout: float = Field(180, gt=0)
     """Seconds after which a job that is being painted fails with `timeout`."""
     null_step_seconds: float = Field(0, ge=0)
@@ -91,6 +106,12 @@ class Settings(BaseSettings):
         """Where Krea's open weights are."""
         parts = self.krea_parts or self.krea_turbo
         return KreaSources(self.krea_turbo, self.krea_raw or None, parts, self.krea_style_lora or None)
+
+    @property
+    def expander(self) -> Chat | None:
+        """Who expands prompts in place of the text encoder."""
+        url = self.expander_url
+        return Chat(url, self.expander_key, self.expander_model) if url else None
 
     def environment(self) -> dict[str, str]:
         """The same settings as environment variables, for a child process."""

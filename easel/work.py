@@ -62,7 +62,7 @@ def load_painter(settings: Settings) -> Painter:
         if settings.models == "krea":  # here: the null painter starts without torch
             from easel.style.krea import KreaPainter
 
-            return KreaPainter.load(settings.krea)
+            return KreaPainter.load(settings.krea, chat=settings.expander)
         from easel.style.painter import SHIPPED, NanoPainter
     except ModuleNotFoundError as error:
         raise CheckpointError(f"{error.name!r} is not installed: pip install 'easel[worker]'") from error

@@ -34,7 +34,8 @@ from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers
 from easel.errors import Cancelled, CheckpointError, EngineError
 from easel.model import hub, official, open_weights
 from easel.model.eight_bits import Linear8
-from easel.model.prompts import MOST_TOKENS, patches
+from easel.model.prompts import MOST_TOKENS
+from easel.model.sequence import patches
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Materials, Mood, Reference, Step
 from easel.sdk.client import Client

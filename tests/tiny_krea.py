@@ -55,6 +55,7 @@ VISION = {
     "deepstack_visual_indexes": [0],
 }
 TAPS = (1, 2, 4)
+LEANING = 0.5  # of answers to their end
 SPECIAL = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -132,8 +133,19 @@ def text_encoder(known: Qwen2TokenizerFast) -> Qwen3VLModel:
         video_token_id=token["<|video_pad|>"],
         vision_start_token_id=token["<|vision_start|>"],
         vision_end_token_id=token["<|vision_end|>"],
+        tie_word_embeddings=True,
     )
-    return shaken(Qwen3VLModel(config))
+    return terse(shaken(Qwen3VLModel(config)), token["<|im_end|>"])
+
+
+@torch.inference_mode()
+def terse(network: Any, end: int) -> Any:
+    """The network with a leaning to end what it says, so that an answer has some ten tokens."""
+    words = torch.arange(len(network.get_input_embeddings().weight))
+    states = network(input_ids=words[None], use_cache=False).last_hidden_state[0]
+    mean = states.mean(0)
+    network.get_input_embeddings().weight[end] += LEANING * mean / mean.norm()
+    return network
 
 
 def shaken(network: Any) -> Any:

@@ -113,16 +113,27 @@ def autoencoder_at(folder: Path) -> Part:
 def text_encoder_at(folder: Path) -> Part:
     """The text encoder of the checkpoint `folder`, its vision tower included; raises CheckpointError."""
     try:
-        with init_empty_weights():
-            network = Qwen3VLModel(Qwen3VLConfig(**read_json(folder / "text_encoder" / "config.json")))
+        told = read_json(folder / "text_encoder" / "config.json")
         stored = {
-            name.removeprefix("model."): one
-            for name, one in stored_in(folder / "text_encoder").items()
-            if name != "lm_head.weight"
+            name.removeprefix("model."): one for name, one in stored_in(folder / "text_encoder").items()
         }
+        with init_empty_weights():
+            network = Qwen3VLModel(Qwen3VLConfig(**told))
+            network.config.tie_word_embeddings = tied(told)
+            if network.config.tie_word_embeddings:
+                stored.pop("lm_head.weight", None)  # the embeddings once more
+            elif "lm_head.weight" in stored:
+                text = network.config.text_config
+                network.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         return part(network, stored)
     except CheckpointError as error:
         raise CheckpointError(f"the text encoder at {str(folder)!r} cannot be used: {error}") from None
+
+
+def tied(config: Mapping[str, Any]) -> bool:
+    """Whether the embeddings put Qwen3-VL's states into words too; it is so where nothing is said."""
+    own = config.get("text_config", {}).get("tie_word_embeddings")
+    return config.get("tie_word_embeddings", own) is not False
 
 
 def load_text(part: Part, folder: Path, device: torch.device) -> PromptEncoder:

@@ -30,7 +30,6 @@ from easel.schema.generation import GenerationRequest
 from easel.schema.painting import (
     Lesson,
     Materials,
-    Mood,
     Notebook,
     Painting,
     Reference,
@@ -40,8 +39,10 @@ from easel.schema.painting import (
     ignored,
 )
 from easel.schema.styles import Recipe as TrainingRecipe
-from easel.settings import KreaSources
+from easel.settings import Chat, KreaSources
+from easel.style.creativity import Expansion, agreed, expanded
 from easel.style.expand import join
+from easel.style.expanders import expander_of, speaker_of
 from easel.style.krea_instruments import asked, moves
 from easel.style.krea_styles import KreaWardrobe, with_triggers
 from easel.style.krea_training import School, train
@@ -68,6 +69,7 @@ class KreaPainter:
         text_device: torch.device,
         style_lora: Path | None,
         reader: LookReader,
+        chat: Chat | None = None,
     ) -> None:
         self.checkpoint = f"krea-2-{fingerprint(plan.files | ({style_lora} if style_lora else set()))}"
         self._plan, self._device, self._reader = plan, device, reader
@@ -78,17 +80,21 @@ class KreaPainter:
         vae = plan.vae.load(device)
         self._training_vae = twin(vae)  # it remembers what it is at, so each thread has its own
         self._engine = KreaEngine(self._transformers, self._text, vae)
+        self._expander = expander_of(chat, speaker_of(self._text, is_fast=text_device == device))
 
     @classmethod
-    def load(cls, sources: KreaSources, reader: Path = SHIPPED / "reader") -> "KreaPainter":
-        """The painter of these weights, fetched if need be; raises CheckpointError saying what is wrong."""
+    def load(
+        cls, sources: KreaSources, reader: Path = SHIPPED / "reader", chat: Chat | None = None
+    ) -> "KreaPainter":
+        """The painter of these weights, fetched if need be; `chat` expands prompts in place of their text
+        encoder. Raises CheckpointError saying what is wrong."""
         device = best_device()
         free = free_memory(device)
         plan = open_weights.planned(*places(sources, partial(fetched, memory=free)))
         open_weights.check_memory(plan, free)
         text_device = device if plan.need <= free else torch.device("cpu")
         lora = Path(sources.style_lora).expanduser() if sources.style_lora else None
-        return cls(plan, device, text_device, lora, krea2.filled(LookReader, reader))
+        return cls(plan, device, text_device, lora, krea2.filled(LookReader, reader), chat)
 
     def paint(
         self,
@@ -103,8 +109,10 @@ class KreaPainter:
         recipe = RECIPES[model.variant]
         if recipe.weights not in self._plan.transformers:
             raise EngineError(f"{model.title} is painted by Krea-2-Raw: set EASEL_KREA_RAW to where it is")
-        prompt = with_triggers(in_the_mood(request, materials.mood), materials.adapters)
-        on_prompt(prompt)
+        expansion = self._expansion(request, materials, seed, partial(on_step, Step(0, recipe.steps, None)))
+        finished = partial(in_the_mood, request, materials)
+        expansion = agreed(expansion, request.prompt, finished, on_prompt)
+        prompt = finished(expansion.prompt)
         width, height = request.size
         shown = self._shown(materials.references, recipe)
         conditioning = Conditioning(
@@ -122,8 +130,29 @@ class KreaPainter:
             **begun(request, materials.start),
         )
         image = self._engine.paint(conditioning, on_step)
-        details = self._details(conditioning, request)
-        return Painting(image, prompt, details | {"styles": {a.id: a.strength for a in materials.adapters}})
+        told = {
+            "expansion": expansion.told,
+            "styles": {adapter.id: adapter.strength for adapter in materials.adapters},
+        }
+        return Painting(image, prompt, self._details(conditioning, request) | told)
+
+    def _expansion(
+        self, request: GenerationRequest, materials: Materials, seed: int, going_on: Callable[[], None]
+    ) -> Expansion:
+        """The prompt, written anew as far as was asked."""
+        mood = materials.mood
+        strengths = [one.strength for one in materials.references]
+        strengths += [one.strength for one in materials.adapters]
+        return expanded(
+            request.prompt,
+            request.creativity,
+            seed,
+            self._expander,
+            tokens=self._text.count,
+            styled=any(strengths) or bool(mood.keywords),
+            avoids=mood.avoids,
+            going_on=going_on,
+        )
 
     def _shown(self, references: Sequence[Reference], recipe: Recipe) -> dict[str, Any]:
         """The references, for the style LoRA if there is one for these weights."""
@@ -145,7 +174,7 @@ class KreaPainter:
                 "shared_attention": [round(weight, 3) for _, weight in conditioning.looks],
             },
             "instruments": asked(request),
-            "creativity": f"{request.creativity}: the prompt is not expanded",
+            "creativity": request.creativity,
             "prompt_cut": self._engine.cuts(conditioning.prompt),
             "memory_gb": peak_gb(self._device),
             "timings": {f"{part}_seconds": round(s, 3) for part, s in self._engine.seconds.items()},
@@ -181,6 +210,8 @@ def looked_at(references: Sequence[Reference]) -> list[tuple[Image.Image, float]
     return [(at_most(one.image, SIDE), weight) for one, weight in zip(felt, weights, strict=True)]
 
 
-def in_the_mood(request: GenerationRequest, mood: Mood) -> str:
-    """The prompt as it was written, with a moodboard's keywords behind it, unless it is to stay raw."""
-    return request.prompt if request.creativity == "raw" else join(request.prompt, list(mood.keywords))
+def in_the_mood(request: GenerationRequest, materials: Materials, prompt: str) -> str:
+    """The prompt with a moodboard's keywords behind it, unless it is to stay raw, and what the styles were
+    trained to hear."""
+    moody = prompt if request.creativity == "raw" else join(prompt, list(materials.mood.keywords))
+    return with_triggers(moody, materials.adapters)
