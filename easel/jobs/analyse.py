@@ -15,6 +15,7 @@ from easel.ids import new_file_key
 from easel.jobs.workshop import Laps, Made, Report, Thing, Workshop
 from easel.schema.jobs import Progress
 from easel.schema.moodboards import unusable
+from easel.schema.painting import Taste
 from easel.store import moodboards
 from easel.store.jobs import Analysis
 from easel.store.moodboards import Board, Found, Medoid
@@ -31,9 +32,9 @@ async def analyse(claim: Analysis, workshop: Workshop, report: Report) -> Made:
     """Read the board that `claim` names, telling `report` of each picture."""
     laps = Laps()
     board = await found_board(claim.workspace_id, claim.moodboard_id, workshop)
-    await look_through(board, workshop, report)
+    taste = await look_through(board, workshop, report)
     laps.end("analyse_seconds")
-    details = {"pictures": len(board.urls), "timings": laps.seconds}
+    details = {"pictures": len(board.urls), "words_by": taste.words_by, "timings": laps.seconds}
     return Made(workshop.painter.engine, workshop.painter.checkpoint, details)
 
 
@@ -45,7 +46,7 @@ async def found_board(workspace_id: UUID, moodboard_id: UUID, workshop: Workshop
         raise ReferenceUnreadable(error.message) from error
 
 
-async def look_through(board: Board, workshop: Workshop, report: Report) -> None:
+async def look_through(board: Board, workshop: Workshop, report: Report) -> Taste:
     """Read the pictures of `board` and keep what was found, unless it has other pictures by then."""
     loop = asyncio.get_running_loop()
     taste = await workshop.at_the_easel(
@@ -70,6 +71,7 @@ async def look_through(board: Board, workshop: Workshop, report: Report) -> None
     finally:
         for key in unneeded:
             await workshop.blobs.delete(key)
+    return taste
 
 
 def each(urls: Sequence[str], workshop: Workshop, report: Report, loop: AbstractEventLoop) -> Iterator[Image]:

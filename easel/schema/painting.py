@@ -87,6 +87,7 @@ class Taste:
     profile: str
     keywords: Sequence[str]
     avoids: Sequence[str]
+    words_by: str = "the small reader"
 
 
 @dataclass(frozen=True)

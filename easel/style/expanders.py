@@ -37,7 +37,7 @@ class Mute:
     def __init__(self, why: str) -> None:
         self._why = why
 
-    def ask(self, instruction: str, question: str, **_: object) -> str:
+    def ask(self, *_: object, **__: object) -> str:
         """NoAnswer."""
         raise NoAnswer(self._why)
 

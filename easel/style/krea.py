@@ -45,9 +45,9 @@ from easel.style.expand import join
 from easel.style.expanders import expander_of, speaker_of
 from easel.style.krea_instruments import asked, moves
 from easel.style.krea_styles import KreaWardrobe, with_triggers
+from easel.style.krea_taste import told_taste
 from easel.style.krea_training import School, train
 from easel.style.painter import SHIPPED
-from easel.style.taste import taste
 
 NOTICE = (  # as the licence asks of whoever makes the model available
     "Krea 2 is licensed under the Krea 2 Community License Agreement. For more information, visit "
@@ -58,7 +58,7 @@ MOST = 1024  # the same in context
 
 
 class KreaPainter:
-    """Holds Krea 2 on the GPU; paints one request at a time. Boards are read by the small model's reader."""
+    """Holds Krea 2 on the GPU; paints one request at a time."""
 
     engine = "krea"
 
@@ -80,7 +80,8 @@ class KreaPainter:
         vae = plan.vae.load(device)
         self._training_vae = twin(vae)  # it remembers what it is at, so each thread has its own
         self._engine = KreaEngine(self._transformers, self._text, vae)
-        self._expander = expander_of(chat, speaker_of(self._text, is_fast=text_device == device))
+        self._speaker = speaker_of(self._text, is_fast=text_device == device)
+        self._expander = expander_of(chat, self._speaker)
 
     @classmethod
     def load(
@@ -181,8 +182,8 @@ class KreaPainter:
         }
 
     def analyse(self, pictures: Iterable[Image.Image]) -> Taste:
-        """Read a moodboard, as far as the small model's reader of looks can tell."""
-        return taste(pictures, self._reader)
+        """Read a moodboard: the small model's reader groups its pictures, the text encoder finds words."""
+        return told_taste(pictures, self._reader, self._speaker)
 
     def train(self, lessons: Iterable[Lesson], recipe: TrainingRecipe, notebook: Notebook) -> Trained:
         """Learn a LoRA on Raw; what paints stays as it is. EngineError where there is no Raw."""
