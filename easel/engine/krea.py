@@ -35,7 +35,7 @@ class Conditioning:
     """All that decides a picture, in the model's terms."""
 
     prompt: str
-    negative: str  # heard where there is guidance
+    negative: str  # what is avoided: by guidance where there is any, else in the picture's attention
     width: int
     height: int
     seed: int
@@ -161,7 +161,8 @@ class KreaEngine:
         shown = [image for image, strength in conditioning.context if strength > 0]
         text = self._heard(transformer, conditioning.prompt, shown)
         text = text if moved is None else text + moved
-        negative = self._heard(transformer, conditioning.negative) if conditioning.guidance > 0 else None
+        guides, avoids = conditioning.guidance > 0, conditioning.negative != ""
+        negative = self._heard(transformer, conditioning.negative) if guides or avoids else None
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
         times = times_of(conditioning).to(text.device)
         channels = transformer.in_channels // PATCH**2
@@ -176,7 +177,8 @@ class KreaEngine:
             times,
             text,
             grid(rows, columns).to(text.device),
-            negative=negative,
+            negative=negative if guides else None,
+            avoided=None if guides else negative,
             guidance=conditioning.guidance,
             references=self._context(conditioning, 1),
             away=self._context(conditioning, -1),

@@ -28,6 +28,7 @@ def sample(
     guidance: float = 0.0,
     looks: Sequence[shared.Look] = (),
     nothing: Tensor | None = None,
+    avoided: Tensor | None = None,
     on_step: OnStep = lambda step, tokens: None,
 ) -> Tensor:
     """Follow the flow from `noise` (1, N, C) along `times` (steps + 1,) from 1 to 0; gives the clean tokens
@@ -38,6 +39,7 @@ def sample(
     v = cond + guidance * (cond - uncond), and is off at 0. What `on_step` raises ends the sampling.
 
     `looks` are references that act through shared attention, beside `nothing`, an empty prompt's features.
+    From the features `avoided` (1, A, D) the picture's attention moves away (`easel.model.nag`).
 
     A network that takes a `sketch` (1, N, C) sees it as further channels, and foretells how the picture
     differs from it where Krea 2's gives the velocity itself.
@@ -47,10 +49,11 @@ def sample(
     def flow(
         x: Tensor, t: Tensor, text: Tensor, references: References | in_context.Context | None
     ) -> Tensor:
-        if voices:
-            return shared.predict(transformer, x.to(text.dtype), t, text, positions, voices).float()
+        given = transformer, x.to(text.dtype), t, text, positions
         if isinstance(references, in_context.Context):
-            return in_context.predict(transformer, x.to(text.dtype), t, text, positions, references).float()
+            return in_context.predict(*given, references, avoided).float()
+        if voices or avoided is not None:
+            return shared.predict(*given, voices, avoided).float()
         seen = (x if sketch is None else torch.cat([x, sketch], -1)).to(transformer.img_in.weight.dtype)
         said = predict(transformer, seen, t, text, positions, references, text_mask)[..., :channels].float()
         return said if sketch is None else (x - sketch - said) / t[:, None, None]

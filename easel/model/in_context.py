@@ -14,6 +14,7 @@ from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
 from easel.model.latents import pack
+from easel.model.nag import steered
 from easel.model.transformer import attend, embed_time, finished, grid, modulation_of, projected
 
 PATCH = 2
@@ -45,23 +46,29 @@ def predict(
     text: Tensor,
     positions: Tensor,
     context: Context,
+    avoided: Tensor | None = None,
 ) -> Tensor:
     """The velocity (1, N, C) of noisy tokens `x` (1, N, C) at the time `t` (1,); `text` (1, T, D) comes from
-    `fuse_text`, `positions` (N, 3) from `grid`."""
-    words, seen = text.shape[1], text.shape[1] + x.shape[1]
-    places = torch.cat([positions.new_zeros(words, 3), positions, context.positions])
+    `fuse_text`, as do the features `avoided` (1, A, D) that it moves away from, `positions` (N, 3) from
+    `grid`."""
+    words, shunned = text.shape[1], 0 if avoided is None else avoided.shape[1]
+    seen = words + x.shape[1]
+    places = torch.cat([positions.new_zeros(shunned + words, 3), positions, context.positions])
     rotary = transformer.rotary_emb(places)
     time, now = embed_time(transformer, t, x.dtype)
     _, clean = embed_time(transformer, torch.zeros_like(t), x.dtype)
-    still = (torch.arange(len(places), device=x.device) >= seen)[None, :, None]
+    still = (torch.arange(len(places), device=x.device) >= shunned + seen)[None, :, None]
     bias = (
         torch.cat([x.new_zeros(seen), context.bias.to(x)])[None, None, None] if context.bias.any() else None
     )
     tokens = torch.cat([x, context.tokens.to(x.dtype)], 1)
-    hidden = torch.cat([text, transformer.img_in(tokens)], 1)
+    hidden = torch.cat([text[:, :0] if avoided is None else avoided, text, transformer.img_in(tokens)], 1)
     for block in transformer.transformer_blocks:
         both = (modulation_of(block, modulation, x.dtype) for modulation in (clean, now))
         table = [torch.where(still, at_0, at_t) for at_0, at_t in zip(*both, strict=True)]
         q, k, v, gate = projected(block, hidden, table, rotary)
-        hidden = finished(block, hidden, attend(q, k, v, bias), gate, table)
-    return transformer.final_layer(hidden[:, words:seen], time)
+        out = own = attend(*(z[:, shunned:] for z in (q, k, v)), bias)
+        if shunned:
+            out = steered(own, own, q, k, v, shunned, words, x.shape[1], bias)
+        hidden = finished(block, hidden, out, gate, table)
+    return transformer.final_layer(hidden[:, shunned + words : shunned + seen], time)

@@ -18,6 +18,7 @@ from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
 from easel.model import flow
+from easel.model.nag import steered
 from easel.model.transformer import attend, embed_time, finished, modulation_of, projected
 
 FIRST = 1 / 4  # of the blocks: those before it see no references
@@ -105,25 +106,30 @@ def predict(
     text: Tensor,
     positions: Tensor,
     voices: Voices,
+    avoided: Tensor | None = None,
 ) -> Tensor:
-    """The velocity (1, N, C) of noisy tokens `x` (1, N, C) at the time `t` (1,), hearing the references."""
-    words = text.shape[1]
-    rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(words, 3), positions]))
+    """The velocity (1, N, C) of noisy tokens `x` (1, N, C) at the time `t` (1,), hearing the references, and
+    moving away from the features `avoided` (1, A, D)."""
+    words, shunned = text.shape[1], 0 if avoided is None else avoided.shape[1]
+    rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(shunned + words, 3), positions]))
     time, modulation = embed_time(transformer, t, x.dtype)
     turning = loudness(transformer.config.axes_dims_rope).to(x)
-    hidden = torch.cat([text, transformer.img_in(x)], 1)
+    hidden = torch.cat([text[:, :0] if avoided is None else avoided, text, transformer.img_in(x)], 1)
     for i, block in enumerate(transformer.transformer_blocks):
         table = modulation_of(block, modulation, hidden.dtype)
         q, k, v, gate = projected(block, hidden, table, rotary)
-        out = attend(q, k, v, None)
+        ours = [z[:, shunned:] for z in (q, k, v)]
+        own = attend(*ours, None)
         found = [
-            (weight, look_around(q, k, v, words, turning, heard))
+            (weight, look_around(*ours, words, turning, heard))
             for weight, said in voices
             if (heard := said[i]) is not None
         ]
-        out = torch.cat([out[:, :words], mixed(out[:, words:], found)], 1)
+        out = torch.cat([own[:, :words], mixed(own[:, words:], found)], 1)
+        if shunned:
+            out = steered(out, own, q, k, v, shunned, words, x.shape[1])
         hidden = finished(block, hidden, out, gate, table)
-    return transformer.final_layer(hidden[:, words:], time)
+    return transformer.final_layer(hidden[:, shunned + words :], time)
 
 
 def mixed(own: Tensor, found: Sequence[tuple[float, Tensor]]) -> Tensor:

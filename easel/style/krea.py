@@ -170,6 +170,7 @@ class KreaPainter:
             "start": {"strength": conditioning.strength, "time": times[0]} if conditioning.start else None,
             "guidance": conditioning.guidance,
             "negative_prompt": conditioning.negative if conditioning.guidance else None,
+            "avoided_in_attention": None if conditioning.guidance else conditioning.negative or None,
             "references": {
                 "in_context": [strength for _, strength in conditioning.context],
                 "shared_attention": [round(weight, 3) for _, weight in conditioning.looks],
