@@ -40,7 +40,8 @@ from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Materials, Mood, Reference, Step
 from easel.sdk.client import Client
 from easel.settings import KreaSources, Settings
-from easel.style.krea import KreaPainter, looked_at
+from easel.style.krea import KreaPainter
+from easel.style.schemes import schemes
 
 CPU = torch.device("cpu")
 NOTHING = Materials()
@@ -546,7 +547,7 @@ def test_the_checkpoints_name_changes_with_its_weights(turbo, raw):
 
 def test_references_are_shown_small_and_those_of_strength_0_not_at_all():
     large, small = Image.new("RGB", (4000, 1000)), Image.new("RGB", (40, 90))
-    seen = looked_at([Reference(large, 1.0), Reference(large, 0), Reference(small, -0.5)])
+    seen = schemes([Reference(large, 1.0), Reference(large, 0), Reference(small, -0.5)], False)["looks"]
     assert [image.size for image, _ in seen] == [(1024, 256), (32, 96)]
     assert [weight for _, weight in seen] == [0.75, pytest.approx(-0.21875)]
 
@@ -562,7 +563,11 @@ def test_a_reference_moves_the_picture_and_one_of_strength_0_does_not(painter):
     plain, none, half = paint(painter), painted_with(0), painted_with(0.5)
     assert none.image.tobytes() == plain.image.tobytes()
     assert half.image.tobytes() != plain.image.tobytes()
-    assert half.details["references"] == {"in_context": [], "shared_attention": [0.438]}
+    assert half.details["references"] == {
+        "in_context": [],
+        "shared_attention": [0.438],
+        "in_prompt": [],
+    }
 
 
 def test_the_true_model_is_known_from_its_header_alone(tmp_path):
@@ -677,8 +682,16 @@ def test_with_a_style_lora_references_are_read_in_context(turbo, raw, painter, s
     assert painted("medium", 0).image.tobytes() == plain
     pictures = [painted("medium", *strengths) for strengths in ((0.5,), (1.0,), (1.0, 1.0), (-0.5,))]
     assert len({painting.image.tobytes() for painting in pictures} | {plain}) == 5
-    assert pictures[2].details["references"] == {"in_context": [1.0, 1.0], "shared_attention": []}
-    assert painted("large", 0.5).details["references"] == {"in_context": [], "shared_attention": [0.438]}
+    assert pictures[2].details["references"] == {
+        "in_context": [1.0, 1.0],
+        "shared_attention": [],
+        "in_prompt": [],
+    }
+    assert painted("large", 0.5).details["references"] == {
+        "in_context": [],
+        "shared_attention": [0.438],
+        "in_prompt": [],
+    }
     assert painted("medium").image.tobytes() == plain
 
 

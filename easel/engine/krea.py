@@ -21,7 +21,8 @@ from easel.engine.sampler import sample
 from easel.model import flow, in_context, latents, pixels, shared
 from easel.model.lora import Worn, twin, worn
 from easel.model.open_weights import WORKING_BYTES, Part
-from easel.model.prompts import Pairs, PromptEncoder, direction
+from easel.model.prompts import Pairs, PromptEncoder, direction, said
+from easel.model.tinted import Shares, Tints, tinted
 from easel.model.transformer import fuse_text, grid
 from easel.schema.painting import Step
 
@@ -44,6 +45,7 @@ class Conditioning:
     guidance: float  # v = cond + guidance * (cond - uncond)
     looks: Sequence[tuple[Image.Image, float]] = ()  # references to share attention with, and their weights
     context: Sequence[tuple[Image.Image, float]] = ()  # references for the style LoRA, and their strengths
+    tints: Sequence[tuple[Image.Image, float]] = ()  # references that act on the prompt, and their weights
     styles: Worn = ()
     moves: Sequence[tuple[Pairs, float]] = ()  # between which phrases the prompt is moved, and how far, -1..1
     start: Image.Image | None = None  # a picture of this size to begin with
@@ -126,10 +128,20 @@ class KreaEngine:
         return self._text.is_cut(prompt)
 
     def _heard(
-        self, transformer: Krea2Transformer2DModel, prompt: str, pictures: Sequence[Image.Image] = ()
+        self,
+        transformer: Krea2Transformer2DModel,
+        prompt: str,
+        pictures: Sequence[Image.Image] = (),
+        tints: Tints = (),
     ) -> Tensor:
         """The prompt's features (1, T, D): they are the same at all steps."""
-        return fuse_text(transformer, self._text.tapped(prompt, pictures).to(transformer.img_in.weight))
+        words = said(prompt) if tints else prompt
+
+        def hear(shares: Shares) -> Tensor:
+            tapped = self._text.tapped(words, pictures, shares)
+            return fuse_text(transformer, tapped.to(transformer.img_in.weight))
+
+        return tinted(hear, tints)
 
     def _moved(self, transformer: Krea2Transformer2DModel, conditioning: Conditioning) -> Tensor | None:
         """How far the prompt's features are moved, (1, 1, D). What styles change has no part in it."""
@@ -159,7 +171,7 @@ class KreaEngine:
         on_step: Callable[[Step], None],
     ) -> Tensor:
         shown = [image for image, strength in conditioning.context if strength > 0]
-        text = self._heard(transformer, conditioning.prompt, shown)
+        text = self._heard(transformer, conditioning.prompt, shown, conditioning.tints)
         text = text if moved is None else text + moved
         guides, avoids = conditioning.guidance > 0, conditioning.negative != ""
         negative = self._heard(transformer, conditioning.negative) if guides or avoids else None

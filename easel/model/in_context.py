@@ -67,8 +67,8 @@ def predict(
         both = (modulation_of(block, modulation, x.dtype) for modulation in (clean, now))
         table = [torch.where(still, at_0, at_t) for at_0, at_t in zip(*both, strict=True)]
         q, k, v, gate = projected(block, hidden, table, rotary)
-        out = own = attend(*(z[:, shunned:] for z in (q, k, v)), bias)
+        out = attend(q[:, shunned:], k[:, shunned:], v[:, shunned:], bias)
         if shunned:
-            out = steered(own, own, q, k, v, shunned, words, x.shape[1], bias)
+            out = steered(out, out, q, k, v, shunned, words, x.shape[1], bias)
         hidden = finished(block, hidden, out, gate, table)
     return transformer.final_layer(hidden[:, shunned + words : shunned + seen], time)

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from easel.errors import CheckpointError
-from easel.model.sequence import Piece, Together, inputs, seen
+from easel.model.sequence import Piece, Seen, Together, inputs, length, seen
 
 PREFIX = (
     "<|im_start|>system\nDescribe the image by detailing the color, shape, size, texture, quantity, text, "
@@ -19,6 +19,10 @@ SUFFIX = "<|im_end|>\n<|im_start|>assistant\n"
 PREFIX_TOKENS, SUFFIX_TOKENS = 34, 5
 MOST_TOKENS = 512 - SUFFIX_TOKENS  # of a prompt; what is beyond is not heard
 PICTURE, PICTURE_END = "<|vision_start|>", "<|vision_end|>"
+STYLE = (
+    "Paint in the style of these pictures, in their medium, line, colours, light and surface, and show "
+    "nothing that is in them. What to paint: "
+)
 Pairs = tuple[tuple[str, str], ...]  # of phrases, each with its opposite
 TAPS = (2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35)  # of Qwen3-VL-4B's 36 layers
 
@@ -51,21 +55,40 @@ class PromptEncoder:
         return len(self.tokens(text))
 
     @torch.inference_mode()
-    def tapped(self, prompt: str, pictures: Sequence[Image.Image] = ()) -> Tensor:
+    def tapped(
+        self,
+        prompt: str,
+        pictures: Sequence[Image.Image] = (),
+        tints: Sequence[tuple[Image.Image, float]] = (),
+    ) -> Tensor:
         """Hidden states of the tapped layers for the pictures, the prompt and what follows it, (1, T, layers,
-        C)."""
-        words = said(prompt) if pictures else prompt
+        C).
+
+        `tints`, pictures and how loud each is beside the others, are seen before the prompt, for their style;
+        what they themselves come to is dropped.
+        """
+        words = said(prompt) if pictures or tints else prompt
         heard = self.tokens(PREFIX + words)[: PREFIX_TOKENS + MOST_TOKENS]
         shown = [piece for i, one in enumerate(pictures, 1) for piece in self._shown(f"Picture {i}: ", one)]
-        pieces = [heard[:PREFIX_TOKENS], *shown, heard[PREFIX_TOKENS:] + self.tokens(SUFFIX)]
+        styled = self._styled([seen(one, share) for one, share in tints])
+        before = [heard[:PREFIX_TOKENS], *shown]
+        pieces = [*before, *styled, heard[PREFIX_TOKENS:] + self.tokens(SUFFIX)]
         states = self.model(
             **inputs(self.model, pieces), output_hidden_states=True, use_cache=False
         ).hidden_states
-        return torch.stack([states[tap] for tap in self._taps], 2)[:, PREFIX_TOKENS:]
+        start, end = (sum(map(length, part)) for part in (before, [*before, *styled]))
+        found = torch.stack([states[tap] for tap in self._taps], 2)
+        return torch.cat([found[:, PREFIX_TOKENS:start], found[:, end:]], 1)
 
     def _shown(self, name: str, picture: Image.Image) -> list[Piece]:
         """A picture under its name."""
         return [self.tokens(name + PICTURE), Together([seen(picture)]), self.tokens(PICTURE_END)]
+
+    def _styled(self, pictures: Sequence[Seen]) -> list[Piece]:
+        """Pictures in one place, and what they are for."""
+        if not pictures:
+            return []
+        return [self.tokens(PICTURE), Together(pictures), self.tokens(PICTURE_END + STYLE)]
 
 
 def said(text: str) -> str:

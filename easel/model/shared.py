@@ -118,10 +118,10 @@ def predict(
     for i, block in enumerate(transformer.transformer_blocks):
         table = modulation_of(block, modulation, hidden.dtype)
         q, k, v, gate = projected(block, hidden, table, rotary)
-        ours = [z[:, shunned:] for z in (q, k, v)]
-        own = attend(*ours, None)
+        near, keys, values = (z[:, shunned:] for z in (q, k, v))
+        own = attend(near, keys, values, None)
         found = [
-            (weight, look_around(*ours, words, turning, heard))
+            (weight, look_around(near, keys, values, words, turning, heard))
             for weight, said in voices
             if (heard := said[i]) is not None
         ]

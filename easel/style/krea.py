@@ -1,6 +1,6 @@
 """The painter of Krea's open weights, from a request to a picture."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps
 
-from easel.catalog import RECIPES, Model, Recipe
+from easel.catalog import RECIPES, Model
 from easel.engine.krea import (
     Conditioning,
     KreaEngine,
     Transformers,
-    at_most,
     best_device,
     free_memory,
     peak_gb,
@@ -25,14 +24,12 @@ from easel.model.files import fingerprint
 from easel.model.hub import fetched, places
 from easel.model.lora import twin
 from easel.model.reader import LookReader
-from easel.model.shared import balanced, weight_of
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import (
     Lesson,
     Materials,
     Notebook,
     Painting,
-    Reference,
     Step,
     Taste,
     Trained,
@@ -48,13 +45,12 @@ from easel.style.krea_styles import KreaWardrobe, with_triggers
 from easel.style.krea_taste import told_taste
 from easel.style.krea_training import School, train
 from easel.style.painter import SHIPPED
+from easel.style.schemes import schemes
 
 NOTICE = (  # as the licence asks of whoever makes the model available
     "Krea 2 is licensed under the Krea 2 Community License Agreement. For more information, visit "
     "https://krea.ai/krea-2-licensing."
 )
-SIDE = 512  # pixels a side of a square as large as a reference may be: a quarter of a picture's tokens
-MOST = 1024  # the same in context
 
 
 class KreaPainter:
@@ -115,7 +111,7 @@ class KreaPainter:
         expansion = agreed(expansion, request.prompt, finished, on_prompt)
         prompt = finished(expansion.prompt)
         width, height = request.size
-        shown = self._shown(materials.references, recipe)
+        shown = schemes(materials.references, self._wardrobe.reads_in_context(recipe.weights))
         conditioning = Conditioning(
             prompt=prompt,
             negative=", ".join(materials.mood.avoids),
@@ -155,12 +151,6 @@ class KreaPainter:
             going_on=going_on,
         )
 
-    def _shown(self, references: Sequence[Reference], recipe: Recipe) -> dict[str, Any]:
-        """The references, for the style LoRA if there is one for these weights."""
-        if self._wardrobe.reads_in_context(recipe.weights):
-            return {"context": [(at_most(r.image, MOST), r.strength) for r in references if r.strength != 0]}
-        return {"looks": looked_at(references)}
-
     def _details(self, conditioning: Conditioning, request: GenerationRequest) -> dict[str, Any]:
         times = times_of(conditioning).tolist()
         return {
@@ -174,6 +164,7 @@ class KreaPainter:
             "references": {
                 "in_context": [strength for _, strength in conditioning.context],
                 "shared_attention": [round(weight, 3) for _, weight in conditioning.looks],
+                "in_prompt": [round(weight, 3) for _, weight in conditioning.tints],
             },
             "instruments": asked(request),
             "creativity": request.creativity,
@@ -203,13 +194,6 @@ def begun(request: GenerationRequest, start: Image.Image | None) -> dict[str, An
         "start": ImageOps.fit(start, request.size, Image.Resampling.LANCZOS),
         "strength": request.strength,
     }
-
-
-def looked_at(references: Sequence[Reference]) -> list[tuple[Image.Image, float]]:
-    """References to share attention with, and their weights; those of strength 0 are left out."""
-    felt = [one for one in references if one.strength != 0]
-    weights = balanced([weight_of(one.strength) for one in felt])
-    return [(at_most(one.image, SIDE), weight) for one, weight in zip(felt, weights, strict=True)]
 
 
 def in_the_mood(request: GenerationRequest, materials: Materials, prompt: str) -> str:
