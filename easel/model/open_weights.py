@@ -33,6 +33,7 @@ from easel.model.files import Stored, read_json, stored_in
 from easel.model.lora import Changes
 from easel.model.official import by_diffusers_names, configuration
 from easel.model.prompts import TAPS, PromptEncoder
+from easel.model.wiring import wiring
 
 KNOWN = ("F32", "BF16", "F16")  # what weights may be, beside eight bits with at most one scale a matrix
 WORKING_BYTES = 3e9  # what a 1K picture takes beside the weights
@@ -199,6 +200,7 @@ def _in_eight_bits(network: nn.Module, name: str) -> None:
 def style_lora_at(file: Path, transformer: nn.Module) -> Changes:
     """What the LoRA in `file` changes of the transformer; raises CheckpointError."""
     stored_in(file)
+    wiring(file)
     try:
         changes = lora_files.read(file.read_bytes()).changes
         return lora.fitted(changes.get("transformer", {}), lora.shapes(transformer))

@@ -24,6 +24,7 @@ from easel.model.files import fingerprint
 from easel.model.hub import fetched, places
 from easel.model.lora import twin
 from easel.model.reader import LookReader
+from easel.model.wiring import wiring
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import (
     Lesson,
@@ -70,6 +71,7 @@ class KreaPainter:
         self.checkpoint = f"krea-2-{fingerprint(plan.files | ({style_lora} if style_lora else set()))}"
         self._plan, self._device, self._reader = plan, device, reader
         self._wardrobe = KreaWardrobe(plan.transformers, device, style_lora)
+        self._wiring = wiring(style_lora) if style_lora else None
         self._transformers = Transformers(plan.transformers, device)
         self._transformers.take("turbo")  # the first picture need not wait for it
         self._text = open_weights.load_text(plan.text, plan.parts, text_device)
@@ -166,6 +168,7 @@ class KreaPainter:
                 "shared_attention": [round(weight, 3) for _, weight in conditioning.looks],
                 "in_prompt": [round(weight, 3) for _, weight in conditioning.tints],
             },
+            "style_lora": self._wiring if conditioning.context else None,
             "instruments": asked(request),
             "creativity": request.creativity,
             "prompt_cut": self._engine.cuts(conditioning.prompt),
