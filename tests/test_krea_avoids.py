@@ -1,7 +1,6 @@
 """python -m pytest tests/test_krea_avoids.py — what is to be avoided, where there is no guidance."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import tiny_krea
@@ -158,9 +157,7 @@ def small(monkeypatch):
 
 
 @pytest.mark.usefixtures("small")
-def test_what_a_board_avoids_acts_with_every_scheme_and_on_every_model(tmp_path: Path):
-    turbo = tiny_krea.save(tmp_path / "turbo", distilled=True)
-    raw = tiny_krea.save(tmp_path / "raw", distilled=False, seed=1)
+def test_what_a_board_avoids_acts_with_every_scheme_and_on_every_model(tiny_turbo, tiny_raw, tmp_path):
     lora = {
         f"diffusion_model.blocks.0.attn.wq.lora_{half}.weight": noise(*size, seed=1)
         for half, size in (("A", (4, 64)), ("B", (64, 4)))
@@ -169,7 +166,7 @@ def test_what_a_board_avoids_acts_with_every_scheme_and_on_every_model(tmp_path:
     red = [Reference(Image.new("RGB", (64, 64), "red"), 0.5)]
     request = GenerationRequest(prompt="a fox", creativity="raw")
     for style_lora in (None, str(tmp_path / "style.safetensors")):
-        painter = KreaPainter.load(KreaSources(str(turbo), str(raw), str(turbo), style_lora))
+        painter = KreaPainter.load(KreaSources(str(tiny_turbo), str(tiny_raw), str(tiny_turbo), style_lora))
         for route in ("medium", "large"):
             for references in ([], red):
                 plain, empty, moved = (

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import tiny_krea
 from PIL import Image
 
 from easel.errors import Cancelled
@@ -137,9 +136,8 @@ def test_pictures_are_kept_small_and_what_they_raise_ends_the_reading(reader):
         next(handed)
 
 
-def test_weights_by_chance_read_a_board_as_the_small_reader_does(tmp_path, pictures, plain):
-    turbo = tiny_krea.save(tmp_path / "turbo", distilled=True)
-    found = KreaPainter.load(KreaSources(str(turbo), None, str(turbo))).analyse(iter(pictures))
+def test_weights_by_chance_read_a_board_as_the_small_reader_does(tiny_turbo, pictures, plain):
+    found = KreaPainter.load(KreaSources(str(tiny_turbo), None, str(tiny_turbo))).analyse(iter(pictures))
     assert words_of(found) == words_of(plain)
     assert (found.clusters, found.palette) == (plain.clusters, plain.palette)
     assert found.words_by.startswith("the small reader: the model")

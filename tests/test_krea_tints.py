@@ -3,14 +3,11 @@ reference acts."""
 
 from dataclasses import replace
 from itertools import pairwise, permutations
-from pathlib import Path
 
-import numpy as np
 import pytest
-import tiny_krea
 import torch
 from diffusers import Krea2Transformer2DModel
-from PIL import Image
+from tiny_krea import pictured
 
 from easel.catalog import MODELS, RECIPES
 from easel.model import open_weights
@@ -29,26 +26,16 @@ PROMPT = "a fox in the snow, “SALT” on a wall"
 
 
 @pytest.fixture(scope="module")
-def turbo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_krea.save(tmp_path_factory.mktemp("krea") / "turbo", distilled=True)
+def text(tiny_turbo):
+    return open_weights.load_text(open_weights.text_encoder_at(tiny_turbo), tiny_turbo, CPU)
 
 
 @pytest.fixture(scope="module")
-def text(turbo):
-    return open_weights.load_text(open_weights.text_encoder_at(turbo), turbo, CPU)
+def transformer(tiny_turbo) -> Krea2Transformer2DModel:
+    return open_weights.transformer_at(tiny_turbo).load(CPU)
 
 
-@pytest.fixture(scope="module")
-def transformer(turbo) -> Krea2Transformer2DModel:
-    return open_weights.transformer_at(turbo).load(CPU)
-
-
-def picture(seed: int, width: int = 96, height: int = 64) -> Image.Image:
-    noise = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(noise)
-
-
-ONE, TWO, TALL = picture(1), picture(2), picture(3, 64, 160)
+ONE, TWO, TALL = pictured(1), pictured(2), pictured(3, (64, 160))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +91,7 @@ def test_below_0_they_move_the_other_way_and_no_token_grows(tint):
 
 
 def test_the_order_of_references_means_nothing(tint):
-    tints = [(ONE, 0.3), (TALL, 0.2), (TWO, 0.4), (picture(4), -0.2)]
+    tints = [(ONE, 0.3), (TALL, 0.2), (TWO, 0.4), (pictured(4), -0.2)]
     found = [tint(*order) for order in permutations(tints)]
     assert all(torch.allclose(found[0], other, atol=1e-5) for other in found)
 
@@ -172,11 +159,11 @@ def small(monkeypatch):
 
 
 @pytest.mark.usefixtures("small")
-def test_ten_references_paint_and_the_details_say_how_each_acted(turbo):
-    painter = KreaPainter.load(KreaSources(str(turbo), None, str(turbo)))
+def test_ten_references_paint_and_the_details_say_how_each_acted(tiny_turbo):
+    painter = KreaPainter.load(KreaSources(str(tiny_turbo), None, str(tiny_turbo)))
 
     def painted(*strengths: float, prompt: str = "a fox"):
-        references = [Reference(picture(i), s) for i, s in enumerate(strengths)]
+        references = [Reference(pictured(i), s) for i, s in enumerate(strengths)]
         request = GenerationRequest(prompt=prompt, creativity="raw")
         return painter.paint(request, Materials(references), MODELS["medium"], 7, lambda step: None)
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny_krea
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -62,13 +61,12 @@ def test_what_a_file_says_is_told(tmp_path, name, metadata, told):
     assert wiring(saved(tmp_path, name, **metadata)) == told
 
 
-def test_a_painter_refuses_the_one_and_tells_of_the_other(tmp_path, monkeypatch):
+def test_a_painter_refuses_the_one_and_tells_of_the_other(tiny_turbo, tmp_path, monkeypatch):
     monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (64, 64)})
     monkeypatch.setitem(RECIPES, "medium", replace(RECIPES["medium"], steps=1))
-    turbo = tiny_krea.save(tmp_path / "turbo", distilled=True)
 
     def painter(lora: Path) -> KreaPainter:
-        return KreaPainter.load(KreaSources(str(turbo), None, str(turbo), str(lora)))
+        return KreaPainter.load(KreaSources(str(tiny_turbo), None, str(tiny_turbo), str(lora)))
 
     with pytest.raises(CheckpointError, match="is for identity edit, as its file name says"):
         painter(saved(tmp_path, "identity-edit"))
