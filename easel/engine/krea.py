@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
@@ -14,9 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from easel.catalog import Weights
-from easel.engine.sampler import sample
-from easel.model import flow, in_context, latents, open_weights, pixels, shared
+from easel.engine.sampler import sample, silence
+from easel.engine.steps import Steps
+from easel.engine.voices import KeptVoices
+from easel.model import flow, in_context, latents, open_weights, shared
+from easel.model.backend import PLAIN, Backend
 from easel.model.open_weights import WORKING_BYTES, Part
+from easel.model.pixels import Pixels
 from easel.model.prompts import PromptEncoder
 from easel.model.transformer import fuse_text, grid
 from easel.schema.painting import Step
@@ -24,6 +30,7 @@ from easel.schema.painting import Step
 PATCH = 2  # latents a side of one token
 TOKEN = 8 * PATCH  # pixels a side of one token
 PREVIEW = 32  # latents of a preview's longer side, so 256 pixels
+KEPT = 8e9  # bytes of what references said: eight steps of seven references
 
 
 @dataclass(frozen=True)
@@ -46,9 +53,14 @@ class Transformers:
     """Turbo and Raw, of which as many stay on the device as it has room for."""
 
     def __init__(
-        self, parts: Mapping[Weights, Part], device: torch.device, style_lora: dict[str, Tensor] | None = None
+        self,
+        parts: Mapping[Weights, Part],
+        device: torch.device,
+        style_lora: dict[str, Tensor] | None = None,
+        backend: Backend = PLAIN,
     ) -> None:
         self._parts, self._device, self._style_lora = parts, device, style_lora
+        self._backend = backend
         self._loaded: dict[Weights, Krea2Transformer2DModel] = {}
 
     @torch.inference_mode()
@@ -70,6 +82,7 @@ class Transformers:
         transformer = self._parts[weights].load(self._device)
         if self._style_lora and weights == "turbo":
             open_weights.add_style_lora(transformer, self._style_lora)
+        transformer.backend = self._backend
         return transformer
 
 
@@ -77,7 +90,8 @@ class KreaEngine:
     """Paints with Krea's open weights; not for several threads at once."""
 
     def __init__(self, transformers: Transformers, text: PromptEncoder, vae: Any) -> None:
-        self._transformers, self._text, self._vae = transformers, text, vae
+        self._transformers, self._text, self._pixels = transformers, text, Pixels(vae)
+        self._voices = KeptVoices(KEPT)
         self.seconds: dict[str, float] = {}  # of the last picture, by part
 
     @torch.inference_mode()
@@ -86,9 +100,11 @@ class KreaEngine:
         begun = time.perf_counter()
         transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
         loaded = time.perf_counter()
-        z = self._sample(transformer, conditioning, on_step)
+        z, steps = self._sample(transformer, conditioning, on_step)
+        decoded = self._pixels.decode(z)
+        steps.finish()  # now that the device has all it needs
         sampled = time.perf_counter()
-        picture = latents.to_picture(pixels.decode(self._vae, z).cpu())
+        picture = latents.to_picture(decoded)
         ends = (begun, loaded, sampled, time.perf_counter())
         parts = ("load", "sample", "decode")
         self.seconds = {part: b - a for part, (a, b) in zip(parts, pairwise(ends), strict=True)}
@@ -98,7 +114,8 @@ class KreaEngine:
     def unfinished(self, conditioning: Conditioning) -> Tensor:
         """The latents (1, C, height / 8, width / 8) that the decoder makes the picture of."""
         transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
-        return self._sample(transformer, conditioning, lambda step: None)
+        z, _ = self._sample(transformer, conditioning, lambda step: None)
+        return z
 
     def cuts(self, prompt: str) -> bool:
         """Whether the prompt is longer than what the text encoder hears."""
@@ -115,7 +132,8 @@ class KreaEngine:
         transformer: Krea2Transformer2DModel,
         conditioning: Conditioning,
         on_step: Callable[[Step], None],
-    ) -> Tensor:
+    ) -> tuple[Tensor, Steps]:
+        """The latents, and the steps of which the last may still be told."""
         shown = [image for image, strength in conditioning.context if strength > 0]
         text = self._heard(transformer, conditioning.prompt, shown)
         negative = self._heard(transformer, conditioning.negative) if conditioning.guidance > 0 else None
@@ -125,9 +143,10 @@ class KreaEngine:
         channels = transformer.in_channels // PATCH**2
         noise = latents.noise(conditioning.seed, channels, rows * PATCH, columns * PATCH, PATCH)
 
-        def report(step: int, tokens: Tensor) -> None:
+        def tell(step: int, tokens: Tensor) -> None:
             on_step(Step(step, conditioning.steps, self._preview(latents.unpack(tokens, rows, PATCH))))
 
+        steps = Steps(tell, text.device)
         tokens = sample(
             transformer,
             noise.to(text.device),
@@ -138,18 +157,32 @@ class KreaEngine:
             guidance=conditioning.guidance,
             references=self._context(conditioning, 1),
             away=self._context(conditioning, -1),
-            looks=[self._look(image, weight) for image, weight in conditioning.looks],
-            nothing=self._heard(transformer, "") if conditioning.looks else None,
-            on_step=report,
+            hear=self._hearing(transformer, conditioning),
+            on_step=steps,
         )
-        return latents.unpack(tokens, rows, PATCH)
+        return latents.unpack(tokens, rows, PATCH), steps
 
-    def _look(self, image: Image.Image, weight: float) -> shared.Look:
-        """A reference's latents, and noise for them that is always the same."""
-        z = self._encoded(image)
-        noise = latents.noise(shared.NOISE, z.shape[1], z.shape[2], z.shape[3], PATCH).to(z.device)
-        positions = grid(image.height // TOKEN, image.width // TOKEN).to(z.device)
-        return shared.Look(latents.pack(z, PATCH), noise, positions, weight)
+    def _hearing(
+        self, transformer: Krea2Transformer2DModel, conditioning: Conditioning
+    ) -> Callable[[int, Tensor], shared.Voices]:
+        """What the references that share attention say at a step and its time."""
+        if not conditioning.looks:
+            return silence
+        looks = shared.looks_of([(self._encoded(image), weight) for image, weight in conditioning.looks])
+        nothing = self._heard(transformer, "")
+        seen = tuple((image.size, sha256(image.tobytes()).digest()) for image, _ in conditioning.looks)
+        key = conditioning.weights, conditioning.steps, seen  # all that they depend on
+
+        def hear(step: int, t: Tensor) -> shared.Voices:
+            return [
+                (
+                    alike.weights,
+                    self._voices.at((*key, step, i), partial(shared.listen, transformer, alike, nothing, t)),
+                )
+                for i, alike in enumerate(looks)
+            ]
+
+        return hear
 
     def _context(self, conditioning: Conditioning, sign: int) -> in_context.Context | None:
         """The references whose strengths have this sign, as the style LoRA reads them."""
@@ -157,13 +190,13 @@ class KreaEngine:
         return in_context.context_of(felt) if felt else None
 
     def _encoded(self, image: Image.Image) -> Tensor:
-        return pixels.encode(self._vae, latents.to_tensor(image).to(self._vae.device))
+        return self._pixels.encode(latents.to_tensor(image))
 
     def _preview(self, z: Tensor) -> Image.Image:
         """A small picture of latents: they are shrunk first, so that decoding takes a sixteenth."""
         scale = PREVIEW / max(z.shape[-2:])
         small = F.interpolate(z, scale_factor=scale, mode="area") if scale < 1 else z
-        return latents.to_picture(pixels.decode(self._vae, small).cpu())
+        return latents.to_picture(self._pixels.decode(small))
 
 
 def peak_gb(device: torch.device) -> float | None:

@@ -13,8 +13,11 @@ import torch
 from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
+from easel.model.attention import Volumes
+from easel.model.backend import backend_of
+from easel.model.block import TwoTimes
 from easel.model.latents import pack
-from easel.model.transformer import attend, embed_time, finished, grid, modulation_of, projected
+from easel.model.transformer import embed_time, grid, through
 
 PATCH = 2
 
@@ -24,18 +27,15 @@ class Context(NamedTuple):
 
     tokens: Tensor  # (1, R, C)
     positions: Tensor  # (R, 3)
-    bias: Tensor  # (R,), ln of the strength, added to the logits of the reference's keys
+    volumes: Volumes  # of its runs of tokens: the strengths
 
 
 def context_of(references: Sequence[tuple[Tensor, float]]) -> Context:
     """Latents (1, C, h, w) and their strengths, above 0, as the network reads them."""
     tokens = [pack(z, PATCH) for z, _ in references]
     positions = [grid(z.shape[2] // PATCH, z.shape[3] // PATCH, i + 1) for i, (z, _) in enumerate(references)]
-    strengths = [torch.full((x.shape[1],), s) for x, (_, s) in zip(tokens, references, strict=True)]
-    device = tokens[0].device
-    return Context(
-        torch.cat(tokens, 1), torch.cat(positions).to(device), torch.cat(strengths).log().to(device)
-    )
+    volumes = [(x.shape[1], strength) for x, (_, strength) in zip(tokens, references, strict=True)]
+    return Context(torch.cat(tokens, 1), torch.cat(positions).to(tokens[0].device), volumes)
 
 
 def predict(
@@ -54,14 +54,13 @@ def predict(
     time, now = embed_time(transformer, t, x.dtype)
     _, clean = embed_time(transformer, torch.zeros_like(t), x.dtype)
     still = (torch.arange(len(places), device=x.device) >= seen)[None, :, None]
-    bias = (
-        torch.cat([x.new_zeros(seen), context.bias.to(x)])[None, None, None] if context.bias.any() else None
-    )
+    volumes = [(seen, 1.0), *context.volumes]
     tokens = torch.cat([x, context.tokens.to(x.dtype)], 1)
     hidden = torch.cat([text, transformer.img_in(tokens)], 1)
-    for block in transformer.transformer_blocks:
-        both = (modulation_of(block, modulation, x.dtype) for modulation in (clean, now))
-        table = [torch.where(still, at_0, at_t) for at_0, at_t in zip(*both, strict=True)]
-        q, k, v, gate = projected(block, hidden, table, rotary)
-        hidden = finished(block, hidden, attend(q, k, v, bias), gate, table)
+    backend = backend_of(transformer)
+
+    def look(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return backend.attend_at(q, k, v, volumes)
+
+    hidden = through(transformer, hidden, TwoTimes(now, clean, still), rotary, look)
     return transformer.final_layer(hidden[:, words:seen], time)

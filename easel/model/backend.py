@@ -1,0 +1,38 @@
+"""How the blocks of a transformer are computed: plainly, or in the ways that are faster on a GPU."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from easel.model import attention, block
+
+Half = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What a transformer's blocks go through; without a word, the plain form of all of it."""
+
+    projected: Half = block.projected
+    finished: Half = block.finished
+    attend: Callable[..., Tensor] = attention.attend
+    attend_at: Callable[..., Tensor] = attention.attend_at
+    blocks: Callable[[Any], Iterable[Any]] = lambda transformer: transformer.transformer_blocks
+
+
+PLAIN = Backend()
+
+
+def backend_of(transformer: Any) -> Backend:
+    """How this transformer is computed."""
+    return getattr(transformer, "backend", PLAIN)
+
+
+@cache
+def compiled(dynamic: bool = True) -> tuple[Half, Half]:
+    """The halves of a block, compiled once for all blocks and, where `dynamic`, for all lengths."""
+    return torch.compile(block.projected, dynamic=dynamic), torch.compile(block.finished, dynamic=dynamic)
