@@ -30,7 +30,7 @@ from easel.schema.painting import Step
 PATCH = 2  # latents a side of one token
 TOKEN = 8 * PATCH  # pixels a side of one token
 PREVIEW = 32  # latents of a preview's longer side, so 256 pixels
-KEPT = 8e9  # bytes of what references said: eight steps of seven references
+KEPT = 8e9  # bytes of what references said, at most: eight steps of seven references
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Transformers:
         backend: Backend = PLAIN,
     ) -> None:
         self._parts, self._device, self._style_lora = parts, device, style_lora
-        self._backend = backend
+        self.backend = backend
         self._loaded: dict[Weights, Krea2Transformer2DModel] = {}
 
     @torch.inference_mode()
@@ -78,30 +78,44 @@ class Transformers:
             transformer.disable_adapters()
         return transformer
 
+    def __contains__(self, weights: Weights) -> bool:
+        return weights in self._loaded
+
+    def spare(self) -> float:
+        """Bytes of the device's memory that no picture needs."""
+        return max(0.0, free_memory(self._device) - WORKING_BYTES)
+
     def _load(self, weights: Weights) -> Krea2Transformer2DModel:
         transformer = self._parts[weights].load(self._device)
         if self._style_lora and weights == "turbo":
             open_weights.add_style_lora(transformer, self._style_lora)
-        transformer.backend = self._backend
+        transformer.backend = self.backend
         return transformer
+
+    def compute_by(self, backend: Backend) -> None:
+        """From now on."""
+        self.backend = backend
+        for transformer in self._loaded.values():
+            transformer.backend = backend
 
 
 class KreaEngine:
     """Paints with Krea's open weights; not for several threads at once."""
 
     def __init__(self, transformers: Transformers, text: PromptEncoder, vae: Any) -> None:
-        self._transformers, self._text, self._pixels = transformers, text, Pixels(vae)
-        self._voices = KeptVoices(KEPT)
+        self._transformers, self._text = transformers, text
+        self.pixels = Pixels(vae)
+        self._voices = KeptVoices(min(KEPT, transformers.spare()))
         self.seconds: dict[str, float] = {}  # of the last picture, by part
 
     @torch.inference_mode()
     def paint(self, conditioning: Conditioning, on_step: Callable[[Step], None]) -> Image.Image:
         """The picture; `on_step` hears of each step and may raise to stop."""
         begun = time.perf_counter()
-        transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
+        transformer = self._take(conditioning)
         loaded = time.perf_counter()
         z, steps = self._sample(transformer, conditioning, on_step)
-        decoded = self._pixels.decode(z)
+        decoded = self.pixels.decode(z)
         steps.finish()  # now that the device has all it needs
         sampled = time.perf_counter()
         picture = latents.to_picture(decoded)
@@ -113,9 +127,19 @@ class KreaEngine:
     @torch.inference_mode()
     def unfinished(self, conditioning: Conditioning) -> Tensor:
         """The latents (1, C, height / 8, width / 8) that the decoder makes the picture of."""
-        transformer = self._transformers.take(conditioning.weights, styled=bool(conditioning.context))
+        transformer = self._take(conditioning)
         z, _ = self._sample(transformer, conditioning, lambda step: None)
         return z
+
+    def _take(self, conditioning: Conditioning) -> Krea2Transformer2DModel:
+        """The transformer; one that is not loaded yet gets the memory that voices had."""
+        styled = bool(conditioning.context)
+        if conditioning.weights in self._transformers:
+            return self._transformers.take(conditioning.weights, styled)
+        self._voices.clear()
+        transformer = self._transformers.take(conditioning.weights, styled)
+        self._voices = KeptVoices(min(KEPT, self._transformers.spare()))
+        return transformer
 
     def cuts(self, prompt: str) -> bool:
         """Whether the prompt is longer than what the text encoder hears."""
@@ -190,13 +214,13 @@ class KreaEngine:
         return in_context.context_of(felt) if felt else None
 
     def _encoded(self, image: Image.Image) -> Tensor:
-        return self._pixels.encode(latents.to_tensor(image))
+        return self.pixels.encode(latents.to_tensor(image))
 
     def _preview(self, z: Tensor) -> Image.Image:
         """A small picture of latents: they are shrunk first, so that decoding takes a sixteenth."""
         scale = PREVIEW / max(z.shape[-2:])
         small = F.interpolate(z, scale_factor=scale, mode="area") if scale < 1 else z
-        return latents.to_picture(self._pixels.decode(small))
+        return latents.to_picture(self.pixels.decode(small))
 
 
 def peak_gb(device: torch.device) -> float | None:

@@ -33,6 +33,9 @@ def backend_of(transformer: Any) -> Backend:
 
 
 @cache
-def compiled(dynamic: bool = True) -> tuple[Half, Half]:
-    """The halves of a block, compiled once for all blocks and, where `dynamic`, for all lengths."""
-    return torch.compile(block.projected, dynamic=dynamic), torch.compile(block.finished, dynamic=dynamic)
+def compiled(dynamic: bool = True, by: str = "inductor") -> Backend:
+    """The halves of a block compiled, once for all blocks and, where `dynamic`, for all lengths."""
+    projected, finished = (
+        torch.compile(half, dynamic=dynamic, backend=by) for half in (block.projected, block.finished)
+    )
+    return Backend(projected, finished)

@@ -2,6 +2,7 @@
 training."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ PREFIX_TOKENS, SUFFIX_TOKENS = 34, 5
 MOST_TOKENS = 512 - SUFFIX_TOKENS  # of a prompt; what is beyond is not heard
 PICTURE, PICTURE_END, PIXELS = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"
 PATCH, MERGED = 16, 2  # pixels a side of a patch; patches a side that become one token
+LATEST = 8  # prompts whose states are kept: an empty one, and those of a batch
 SIDE = 384  # pixels a side of a square as large as a picture may be
 TAPS = (2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35)  # of Qwen3-VL-4B's 36 layers
 
@@ -40,15 +42,20 @@ class PromptEncoder:
                 f"{(PREFIX_TOKENS, SUFFIX_TOKENS)}: it is not Qwen3-VL's"
             )
         self._model, self._tokenizer, self._taps = model, tokenizer, taps
+        self._latest = lru_cache(LATEST)(self.encoded)
 
     def is_cut(self, prompt: str) -> bool:
         """Whether the end of the prompt is not heard."""
         return len(self._tokenizer(PREFIX + prompt).input_ids) > PREFIX_TOKENS + MOST_TOKENS
 
-    @torch.inference_mode()
     def tapped(self, prompt: str, pictures: Sequence[Image.Image] = ()) -> Tensor:
         """Hidden states of the tapped layers for the pictures, the prompt and what follows it, (1, T, layers,
-        C)."""
+        C); those of the latest prompts are kept."""
+        return self.encoded(prompt, pictures) if pictures else self._latest(prompt)
+
+    @torch.inference_mode()
+    def encoded(self, prompt: str, pictures: Sequence[Image.Image] = ()) -> Tensor:
+        """The same, encoded anew."""
         heard = self._tokenizer(PREFIX + prompt).input_ids[: PREFIX_TOKENS + MOST_TOKENS]
         shown = [self._shown(i, picture) for i, picture in enumerate(pictures, 1)]
         before = [token for words, _, _ in shown for token in words]

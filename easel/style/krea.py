@@ -10,6 +10,7 @@ from PIL import Image
 
 from easel.catalog import RECIPES, Model, Recipe
 from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers, best_device, free_memory, peak_gb
+from easel.engine.warm import fastest, warm
 from easel.errors import EngineError
 from easel.model import krea2, open_weights
 from easel.model.files import fingerprint
@@ -55,18 +56,23 @@ class KreaPainter:
         text_device: torch.device,
         style_lora: Path | None,
         reader: LookReader,
+        compiles: bool = True,
     ) -> None:
         self.checkpoint = f"krea-2-{fingerprint(plan.files | ({style_lora} if style_lora else set()))}"
         self._plan, self._device, self._reader = plan, device, reader
         self._in_context = style_lora is not None
         lora = style_lora and open_weights.style_lora_at(style_lora, plan.transformers["turbo"].network)
-        transformers = Transformers(plan.transformers, device, lora or None)
+        turbo = plan.transformers["turbo"]
+        backend = fastest(turbo.network, turbo.dtype, device, compiles)
+        transformers = Transformers(plan.transformers, device, lora or None, backend)
         transformers.take("turbo")  # the first picture need not wait for it
         self._engine = KreaEngine(
             transformers,
             open_weights.load_text(plan.text, plan.parts, text_device),
             plan.vae.load(device),
         )
+        if device.type == "cuda":
+            warm(self._engine, transformers, self._in_context)
 
     @classmethod
     def load(cls, sources: KreaSources, reader: Path = SHIPPED / "reader") -> "KreaPainter":
@@ -77,7 +83,8 @@ class KreaPainter:
         open_weights.check_memory(plan, free)
         text_device = device if plan.need <= free else torch.device("cpu")
         lora = Path(sources.style_lora).expanduser() if sources.style_lora else None
-        return cls(plan, device, text_device, lora, krea2.filled(LookReader, reader))
+        looks = krea2.filled(LookReader, reader)
+        return cls(plan, device, text_device, lora, looks, sources.compiles)
 
     def paint(
         self,
