@@ -20,12 +20,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class KreaSources:
-    """What Krea's open weights are read from: each a folder, a safetensors file, or a name on the hub."""
+    """What Krea's open weights are read from: each a folder, a safetensors file, or a name on the hub; and
+    how they are computed."""
 
     turbo: str
     raw: str | None  # None: `large` is not painted
     parts: str  # text encoder, tokenizer and autoencoder; no file
     style_lora: str | None = None  # a safetensors file
+    compiles: bool = True  # on a GPU
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Settings(BaseSettings):
 
     krea_style_lora: str = ""
     """A LoRA for Krea-2-Turbo that reads style references in context; without it, attention is shared."""
+    compile: Literal["on", "off"] = "on"
+    """Whether blocks are compiled on a GPU: pictures are faster, and the first start takes a minute more."""
 
     @property
     def limits(self) -> Limits:
@@ -105,7 +109,8 @@ class Settings(BaseSettings):
     def krea(self) -> KreaSources:
         """Where Krea's open weights are."""
         parts = self.krea_parts or self.krea_turbo
-        return KreaSources(self.krea_turbo, self.krea_raw or None, parts, self.krea_style_lora or None)
+        lora = self.krea_style_lora or None
+        return KreaSources(self.krea_turbo, self.krea_raw or None, parts, lora, self.compile == "on")
 
     @property
     def expander(self) -> Chat | None:

@@ -82,8 +82,9 @@ def test_references_in_context_differ_by_their_frames_alone(transformer):
     """Their order in the sequence means nothing, their frames do."""
     a, b = (latents(4, 4, seed=1), 1.0), (latents(2, 6, seed=2), 0.5)
     context = in_context.context_of([a, b])
-    order = torch.randperm(len(context.bias))
-    mixed = in_context.Context(context.tokens[:, order], context.positions[order], context.bias[order])
+    order = [*range(16, 28), *range(16)]
+    other_way = context.volumes[::-1]
+    mixed = in_context.Context(context.tokens[:, order], context.positions[order], other_way)
     x = drawn(1, 24, 16, seed=0)
     one, other = (
         in_context.predict(transformer, x, T, text(transformer), grid(4, 6), c) for c in (context, mixed)

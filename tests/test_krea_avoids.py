@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from easel.catalog import MODELS, RECIPES
 from easel.engine.sampler import sample
 from easel.model import flow, in_context, shared
+from easel.model.attention import attend
+from easel.model.block import TwoTimes, finished, projected
 from easel.model.nag import ALPHA, PHI, TAU, guided
-from easel.model.transformer import attend, embed_time, finished, fuse_text, grid, modulation_of, predict
-from easel.model.transformer import projected as look_at
+from easel.model.transformer import embed_time, fuse_text, grid, predict
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Materials, Mood, Reference
 from easel.settings import KreaSources
@@ -37,15 +38,16 @@ def text(transformer, tokens: int = 7, seed: int = 9) -> torch.Tensor:
     return fuse_text(transformer, noise(1, tokens, 3, 32, seed=seed))
 
 
-def look(weight: float) -> shared.Look:
-    return shared.Look(noise(1, 16, 16, seed=1), noise(1, 16, 16, seed=42), grid(4, 4), weight)
+def look(weight: float) -> shared.Looks:
+    return shared.Looks(noise(1, 16, 16, seed=1), noise(1, 16, 16, seed=42), grid(4, 4), [weight])
 
 
 X = noise(1, 24, 16, seed=0)
 
 
-def ours(transformer, avoided: torch.Tensor | None, *looks: shared.Look) -> torch.Tensor:
-    voices = shared.listen(transformer, looks, T, text(transformer, 5, 8))
+def ours(transformer, avoided: torch.Tensor | None, *looks: shared.Looks) -> torch.Tensor:
+    nothing = text(transformer, 5, 8)
+    voices = [(one.weights, shared.listen(transformer, one, nothing, T)) for one in looks]
     return shared.predict(transformer, X, T, text(transformer), grid(4, 6), voices, avoided)
 
 
@@ -58,19 +60,19 @@ def plainly(transformer, avoided: torch.Tensor, context: torch.Tensor | None = N
     def run(block, hidden: torch.Tensor, words: int) -> tuple:
         places = torch.cat([torch.zeros(words, 3), grid(4, 6), grid(2, 2, 1)[: refs.shape[1]]])
         still = (torch.arange(len(places)) >= words + 24)[None, :, None]
-        table = modulation_of(block, torch.where(still, clean, now), X.dtype)
-        q, k, v, gate = look_at(block, hidden, table, transformer.rotary_emb(places))
-        return attend(q, k, v, None), gate, table
+        times = TwoTimes(now, clean, still)
+        q, k, v, gate = projected(block, hidden, times, transformer.rotary_emb(places))
+        return attend(q, k, v), gate, times
 
     hidden = torch.cat([words, transformer.img_in(torch.cat([X, refs], 1))], 1)
     shunned, n = avoided, avoided.shape[1]
     for block in transformer.transformer_blocks:
         beside = torch.cat([shunned, hidden[:, 7:]], 1)
-        out, gate, table = run(block, hidden, 7)
-        other, other_gate, other_table = run(block, beside, n)
+        out, gate, times = run(block, hidden, 7)
+        other, other_gate, others = run(block, beside, n)
         moved = guided(out[:, 7:31], other[:, n : n + 24])
-        hidden = finished(block, hidden, torch.cat([out[:, :7], moved, out[:, 31:]], 1), gate, table)
-        shunned = finished(block, beside, other, other_gate, other_table)[:, :n]
+        hidden = finished(block, hidden, torch.cat([out[:, :7], moved, out[:, 31:]], 1), gate, times)
+        shunned = finished(block, beside, other, other_gate, others)[:, :n]
     return transformer.final_layer(hidden[:, 7:31], time)
 
 

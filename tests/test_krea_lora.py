@@ -170,8 +170,8 @@ def velocities(network: Any) -> list[Tensor]:
     t, positions = torch.tensor([0.6]), grid(2, 3)
     text = fuse_text(network, tapped)
     context = in_context.context_of([(z, 0.8)])
-    look = shared.Look(x + 1, x.flip(1), positions, 0.5)
-    voices = shared.listen(network, [look], t, fuse_text(network, empty))
+    looks = shared.Looks(x + 1, x.flip(1), positions, [0.5])
+    voices = [(looks.weights, shared.listen(network, looks, fuse_text(network, empty), t))]
     return [
         predict(network, x, t, text, positions),
         in_context.predict(network, x, t, text, positions, context),

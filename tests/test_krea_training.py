@@ -193,7 +193,7 @@ def test_raw_gives_way_to_nothing_while_it_is_learnt_on(
 @pytest.fixture
 def school(painter: KreaPainter) -> Iterator[School]:
     with painter._transformers.apart("raw") as raw:
-        yield School(raw, painter._text, painter._training_vae, "tiny")
+        yield School(raw, painter._text, painter._engine.pixels, "tiny")
 
 
 def test_pictures_and_captions_are_read_once_before_the_steps(

@@ -13,7 +13,8 @@ from tiny_krea import TRANSFORMER
 
 from easel.engine.sampler import sample
 from easel.model import flow, latents
-from easel.model.transformer import References, attend, fuse_text, grid, predict, read_references
+from easel.model.attention import attend
+from easel.model.transformer import References, fuse_text, grid, predict, read_references
 
 TINY = TRANSFORMER | {"num_layers": 2}
 

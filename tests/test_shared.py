@@ -9,6 +9,7 @@ from diffusers import Krea2Transformer2DModel
 
 from easel.engine.sampler import sample
 from easel.model import flow, shared
+from easel.model.attention import attend
 from easel.model.transformer import fuse_text, grid, predict
 
 T = torch.tensor([0.6])
@@ -29,13 +30,15 @@ def text(transformer, tokens: int, seed: int) -> torch.Tensor:
     return fuse_text(transformer, drawn(1, tokens, 3, 32, seed=seed))
 
 
-def look(weight: float, rows: int = 4, columns: int = 4, seed: int = 1) -> shared.Look:
-    n = rows * columns
-    return shared.Look(drawn(1, n, 16, seed=seed), drawn(1, n, 16, seed=42), grid(rows, columns), weight)
+def look(weight: float, rows: int = 4, columns: int = 4, seed: int = 1) -> tuple[torch.Tensor, float]:
+    return drawn(1, 4, 2 * rows, 2 * columns, seed=seed), weight
 
 
-def hearing(transformer, *looks: shared.Look) -> torch.Tensor:
-    voices = shared.listen(transformer, looks, T, text(transformer, 5, 8))
+def hearing(transformer, *looks: tuple[torch.Tensor, float]) -> torch.Tensor:
+    nothing = text(transformer, 5, 8)
+    voices = [
+        (alike.weights, shared.listen(transformer, alike, nothing, T)) for alike in shared.looks_of(looks)
+    ]
     return shared.predict(
         transformer, drawn(1, 24, 16, seed=0), T, text(transformer, 7, 9), grid(4, 6), voices
     )
@@ -81,13 +84,13 @@ def test_where_keys_do_not_turn_a_references_layout_means_nothing():
     said = shared.Said(queries, drawn(1, 6, 2, 16, seed=6), drawn(1, 6, 2, 16, seed=7))
     order = torch.randperm(6)
     still = torch.tensor([1.0] * 4 + [0.0] * 12)
-    one = shared.look_around(q, k, v, 3, still, said)
-    other = shared.look_around(q, k, v, 3, still, shared.Said(queries, said.k[:, order], said.v[:, order]))
+    moved = shared.Said(queries, said.k[:, order], said.v[:, order])
+    one, other = (attend(*shared.around(q, k, v, 3, still, heard)) for heard in (said, moved))
     assert torch.allclose(one, other, atol=1e-6)
 
 
 def test_what_turns_fast_is_silent_and_what_turns_slowly_is_loudest():
-    loud = shared.loudness((32, 48, 48))
+    loud = shared.loudness((32, 48, 48), torch.device("cpu"), torch.float32)
     assert loud.shape == (128,)
     assert loud[32:34].tolist() == [shared.FAST] * 2
     assert loud[78:80].tolist() == pytest.approx([shared.SLOW] * 2)
@@ -119,9 +122,10 @@ def test_weights_rise_with_strength_and_together_come_to_no_more_than_1():
 
 
 def test_the_sampler_hears_references_with_and_without_guidance(transformer):
-    def end(*looks: shared.Look, guidance: float = 0.0) -> torch.Tensor:
+    def end(*looks: tuple[torch.Tensor, float], guidance: float = 0.0) -> torch.Tensor:
         words, nothing = text(transformer, 7, 9), text(transformer, 5, 8)
         times = flow.timesteps(3, 1.15)
+        seen = shared.looks_of(looks)
         return sample(
             transformer,
             drawn(1, 24, 16, seed=0),
@@ -130,8 +134,7 @@ def test_the_sampler_hears_references_with_and_without_guidance(transformer):
             grid(4, 6),
             negative=nothing,
             guidance=guidance,
-            looks=looks,
-            nothing=nothing,
+            hear=lambda step, t: [(x.weights, shared.listen(transformer, x, nothing, t)) for x in seen],
         )
 
     for guidance in (0.0, 3.5):

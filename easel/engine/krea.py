@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from itertools import pairwise
 from threading import Lock
 from typing import Any, NamedTuple
@@ -17,10 +18,14 @@ from PIL import Image
 from torch import Tensor
 
 from easel.catalog import Weights
-from easel.engine.sampler import sample
-from easel.model import flow, in_context, latents, pixels, shared
+from easel.engine.sampler import sample, silence
+from easel.engine.steps import Steps
+from easel.engine.voices import KeptVoices
+from easel.model import flow, in_context, latents, shared
+from easel.model.backend import PLAIN, Backend, uncompiled
 from easel.model.lora import Worn, twin, worn
 from easel.model.open_weights import WORKING_BYTES, Part
+from easel.model.pixels import Pixels
 from easel.model.prompts import Pairs, PromptEncoder, direction, said
 from easel.model.tinted import Shares, Tints, tinted
 from easel.model.transformer import fuse_text, grid
@@ -29,6 +34,7 @@ from easel.schema.painting import Step
 PATCH = 2  # latents a side of one token
 TOKEN = 8 * PATCH  # pixels a side of one token
 PREVIEW = 32  # latents of a preview's longer side, so 256 pixels
+KEPT = 8e9  # bytes of what references said, at most: eight steps of seven references
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,9 @@ class Loaded(NamedTuple):
 class Transformers:
     """Turbo and Raw, of which as many stay on the device as it has room for."""
 
-    def __init__(self, parts: Mapping[Weights, Part], device: torch.device) -> None:
+    def __init__(self, parts: Mapping[Weights, Part], device: torch.device, backend: Backend = PLAIN) -> None:
         self._parts, self._device = parts, device
+        self.backend = backend
         self._loaded: dict[Weights, Loaded] = {}
         self._held: set[Weights] = set()
         self._one_at_a_time = Lock()
@@ -71,6 +78,13 @@ class Transformers:
     def take(self, weights: Weights) -> Krea2Transformer2DModel:
         """The transformer, loaded, to paint with; others give way where there is no room."""
         return self._load(weights).painting
+
+    def __contains__(self, weights: Weights) -> bool:
+        return weights in self._loaded
+
+    def spare(self) -> float:
+        """Bytes of the device's memory that no picture needs."""
+        return max(0.0, free_memory(self._device) - WORKING_BYTES)
 
     @contextmanager
     def apart(self, weights: Weights) -> Iterator[Krea2Transformer2DModel]:
@@ -87,16 +101,26 @@ class Transformers:
             if weights not in self._loaded:
                 if self._parts[weights].bytes + WORKING_BYTES > free_memory(self._device):
                     self._loaded = {one: kept for one, kept in self._loaded.items() if one in self._held}
-                network = self._parts[weights].load(self._device)
-                self._loaded[weights] = Loaded(network, twin(network))
+                resting = self._parts[weights].load(self._device)
+                painting = twin(resting)
+                painting.backend = self.backend
+                self._loaded[weights] = Loaded(painting, resting)
             return self._loaded[weights]
+
+    def compute_by(self, backend: Backend) -> None:
+        """From now on."""
+        self.backend = backend
+        for loaded in self._loaded.values():
+            loaded.painting.backend = backend
 
 
 class KreaEngine:
     """Paints with Krea's open weights; not for several threads at once."""
 
     def __init__(self, transformers: Transformers, text: PromptEncoder, vae: Any) -> None:
-        self._transformers, self._text, self._vae = transformers, text, vae
+        self._transformers, self._text = transformers, text
+        self.pixels = Pixels(vae)
+        self._voices = KeptVoices(min(KEPT, transformers.spare()))
         self._directions: dict[tuple[Weights, Pairs], Tensor] = {}
         self.seconds: dict[str, float] = {}  # of the last picture, by part
 
@@ -107,11 +131,13 @@ class KreaEngine:
             self.seconds = {}
             return conditioning.start
         begun = time.perf_counter()
-        transformer = self._transformers.take(conditioning.weights)
+        transformer = self._take(conditioning.weights)
         loaded = time.perf_counter()
-        z = self._sample(transformer, conditioning, on_step)
+        z, steps = self._sample(transformer, conditioning, on_step)
+        decoded = self.pixels.decode(z)
+        steps.finish()  # now that the device has all it needs
         sampled = time.perf_counter()
-        picture = latents.to_picture(pixels.decode(self._vae, z).cpu())
+        picture = latents.to_picture(decoded)
         ends = (begun, loaded, sampled, time.perf_counter())
         parts = ("load", "sample", "decode")
         self.seconds = {part: b - a for part, (a, b) in zip(parts, pairwise(ends), strict=True)}
@@ -120,8 +146,18 @@ class KreaEngine:
     @torch.inference_mode()
     def unfinished(self, conditioning: Conditioning) -> Tensor:
         """The latents (1, C, height / 8, width / 8) that the decoder makes the picture of."""
-        transformer = self._transformers.take(conditioning.weights)
-        return self._sample(transformer, conditioning, lambda step: None)
+        transformer = self._take(conditioning.weights)
+        z, _ = self._sample(transformer, conditioning, lambda step: None)
+        return z
+
+    def _take(self, weights: Weights) -> Krea2Transformer2DModel:
+        """The transformer; one that is not loaded yet gets the memory that voices had."""
+        if weights in self._transformers:
+            return self._transformers.take(weights)
+        self._voices.clear()
+        transformer = self._transformers.take(weights)
+        self._voices = KeptVoices(min(KEPT, self._transformers.spare()))
+        return transformer
 
     def cuts(self, prompt: str) -> bool:
         """Whether the prompt is longer than what the text encoder hears."""
@@ -158,9 +194,11 @@ class KreaEngine:
         transformer: Krea2Transformer2DModel,
         conditioning: Conditioning,
         on_step: Callable[[Step], None],
-    ) -> Tensor:
+    ) -> tuple[Tensor, Steps]:
         moved = self._moved(transformer, conditioning)
-        with worn(transformer, conditioning.styles):
+        if not conditioning.styles:
+            return self._sampled(transformer, conditioning, moved, on_step)
+        with worn(transformer, conditioning.styles), uncompiled(transformer):
             return self._sampled(transformer, conditioning, moved, on_step)
 
     def _sampled(
@@ -169,7 +207,8 @@ class KreaEngine:
         conditioning: Conditioning,
         moved: Tensor | None,
         on_step: Callable[[Step], None],
-    ) -> Tensor:
+    ) -> tuple[Tensor, Steps]:
+        """The latents, and the steps of which the last may still be told."""
         shown = [image for image, strength in conditioning.context if strength > 0]
         text = self._heard(transformer, conditioning.prompt, shown, conditioning.tints)
         text = text if moved is None else text + moved
@@ -180,9 +219,10 @@ class KreaEngine:
         channels = transformer.in_channels // PATCH**2
         noise = latents.noise(conditioning.seed, channels, rows * PATCH, columns * PATCH, PATCH)
 
-        def report(step: int, tokens: Tensor) -> None:
+        def tell(step: int, tokens: Tensor) -> None:
             on_step(Step(step, len(times) - 1, self._preview(latents.unpack(tokens, rows, PATCH))))
 
+        steps = Steps(tell, text.device)
         tokens = sample(
             transformer,
             self._begun(conditioning.start, noise.to(text.device), times[:1]),
@@ -194,11 +234,10 @@ class KreaEngine:
             guidance=conditioning.guidance,
             references=self._context(conditioning, 1),
             away=self._context(conditioning, -1),
-            looks=[self._look(image, weight) for image, weight in conditioning.looks],
-            nothing=self._heard(transformer, "") if conditioning.looks else None,
-            on_step=report,
+            hear=self._hearing(transformer, conditioning),
+            on_step=steps,
         )
-        return latents.unpack(tokens, rows, PATCH)
+        return latents.unpack(tokens, rows, PATCH), steps
 
     def _begun(self, start: Image.Image | None, noise: Tensor, t: Tensor) -> Tensor:
         """What sampling begins with at the time `t` (1,): noise, or so much noise on the start picture."""
@@ -206,12 +245,32 @@ class KreaEngine:
             return noise
         return flow.noised(latents.pack(self._encoded(start), PATCH).to(noise), noise, t)
 
-    def _look(self, image: Image.Image, weight: float) -> shared.Look:
-        """A reference's latents, and noise for them that is always the same."""
-        z = self._encoded(image)
-        noise = latents.noise(shared.NOISE, z.shape[1], z.shape[2], z.shape[3], PATCH).to(z.device)
-        positions = grid(image.height // TOKEN, image.width // TOKEN).to(z.device)
-        return shared.Look(latents.pack(z, PATCH), noise, positions, weight)
+    def _hearing(
+        self, transformer: Krea2Transformer2DModel, conditioning: Conditioning
+    ) -> Callable[[int, Tensor], shared.Voices]:
+        """What the references that share attention say at a step and its time."""
+        if not conditioning.looks:
+            return silence
+        looks = shared.looks_of([(self._encoded(image), weight) for image, weight in conditioning.looks])
+        nothing = self._heard(transformer, "")
+        if conditioning.styles:  # they change what references say
+            return lambda step, t: [
+                (alike.weights, shared.listen(transformer, alike, nothing, t)) for alike in looks
+            ]
+        seen = tuple((image.size, sha256(image.tobytes()).digest()) for image, _ in conditioning.looks)
+        times = times_of(conditioning).tolist()
+
+        def hear(step: int, t: Tensor) -> shared.Voices:
+            key = conditioning.weights, times[step], seen  # all that they depend on
+            return [
+                (
+                    alike.weights,
+                    self._voices.at((*key, i), partial(shared.listen, transformer, alike, nothing, t)),
+                )
+                for i, alike in enumerate(looks)
+            ]
+
+        return hear
 
     def _context(self, conditioning: Conditioning, sign: int) -> in_context.Context | None:
         """The references whose strengths have this sign, as the style LoRA reads them."""
@@ -219,13 +278,13 @@ class KreaEngine:
         return in_context.context_of(felt) if felt else None
 
     def _encoded(self, image: Image.Image) -> Tensor:
-        return pixels.encode(self._vae, latents.to_tensor(image).to(self._vae.device))
+        return self.pixels.encode(latents.to_tensor(image))
 
     def _preview(self, z: Tensor) -> Image.Image:
         """A small picture of latents: they are shrunk first, so that decoding takes a sixteenth."""
         scale = PREVIEW / max(z.shape[-2:])
         small = F.interpolate(z, scale_factor=scale, mode="area") if scale < 1 else z
-        return latents.to_picture(pixels.decode(self._vae, small).cpu())
+        return latents.to_picture(self.pixels.decode(small))
 
 
 def times_of(conditioning: Conditioning) -> Tensor:

@@ -1,6 +1,6 @@
 """The Euler loop on the flow: noise to a picture's latents, step by step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -11,6 +11,11 @@ from easel.model import in_context, shared
 from easel.model.transformer import References, predict
 
 OnStep = Callable[[int, Tensor], None]  # the step's number from 1, and what the picture looks like by now
+
+
+def silence(step: int, t: Tensor) -> shared.Voices:
+    """What is heard where there are no references."""
+    return ()
 
 
 def sample(
@@ -26,8 +31,7 @@ def sample(
     text_mask: Tensor | None = None,
     negative: Tensor | None = None,
     guidance: float = 0.0,
-    looks: Sequence[shared.Look] = (),
-    nothing: Tensor | None = None,
+    hear: Callable[[int, Tensor], shared.Voices] = silence,
     avoided: Tensor | None = None,
     on_step: OnStep = lambda step, tokens: None,
 ) -> Tensor:
@@ -38,8 +42,10 @@ def sample(
     pull; from what `away` alone would do, the step moves off by as much. Guidance follows Krea's convention,
     v = cond + guidance * (cond - uncond), and is off at 0. What `on_step` raises ends the sampling.
 
-    `looks` are references that act through shared attention, beside `nothing`, an empty prompt's features.
+    `hear` says what references that act through shared attention say at a step, from 0, and its time (1,).
     From the features `avoided` (1, A, D) the picture's attention moves away (`easel.model.nag`).
+
+    Nothing here waits for the device: a step may be told of before the device has taken it.
 
     A network that takes a `sketch` (1, N, C) sees it as further channels, and foretells how the picture
     differs from it where Krea 2's gives the velocity itself.
@@ -61,7 +67,7 @@ def sample(
     x = noise
     for i, (t, after) in enumerate(pairwise(times)):
         at = t.expand(len(x))
-        voices = shared.listen(transformer, looks, at, nothing) if nothing is not None else ()
+        voices = hear(i, at)
         v = flow(x, at, text, references)
         if away is not None:
             v = v + (v - flow(x, at, text, away))

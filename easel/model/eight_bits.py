@@ -1,12 +1,16 @@
-"""A matrix that stays in eight bits and is widened, one at a time, where it is multiplied."""
+"""Matrices in eight bits: multiplied as they are by a GPU that can, else widened one at a time."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+EIGHT = torch.float8_e4m3fn
+LARGEST = torch.finfo(EIGHT).max
+ABLE = (8, 9)  # compute capability from which on a GPU multiplies eight bits
+
 
 class Linear8(nn.Linear):
-    """A linear layer without bias whose weight is float8 with one scale for all of it.
+    """A linear layer without bias whose weight is float8 with a scale for each output.
 
     To others its weight shows in bfloat16: adapters take its type for their own.
     """
@@ -16,9 +20,17 @@ class Linear8(nn.Linear):
         self.in_features, self.out_features = in_features, out_features
         self.weight8: Tensor
         self.weight_scale: Tensor
-        self.register_buffer("weight8", torch.zeros(out_features, in_features, dtype=torch.float8_e4m3fn))
-        self.register_buffer("weight_scale", torch.ones(()))
+        self.register_buffer("weight8", torch.zeros(out_features, in_features, dtype=EIGHT))
+        self.register_buffer("weight_scale", torch.ones(out_features, 1))
         self.register_parameter("bias", None)
+
+    @classmethod
+    def of(cls, linear: nn.Linear) -> "Linear8":
+        """The same layer in eight bits."""
+        with torch.device("meta"):
+            made = cls(linear.in_features, linear.out_features)
+        made.weight8, made.weight_scale = rounded(linear.weight.detach())
+        return made
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
@@ -29,4 +41,34 @@ class Linear8(nn.Linear):
         return self.weight8.to(dtype) * self.weight_scale.to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        fast = x.is_cuda and x.dtype == torch.bfloat16 and not torch.is_grad_enabled()  # it has no gradient
+        if fast and torch.cuda.get_device_capability(x.device) >= ABLE:
+            return multiplied(x, self.weight8, self.weight_scale)
         return F.linear(x, self.widened(x.dtype))
+
+
+def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (N, C) in float8, and the scale (N, 1) in float32 that each is to be multiplied by."""
+    scale = rows.abs().amax(1, keepdim=True).float().clamp(min=1e-12) / LARGEST
+    return (rows / scale).to(EIGHT), scale
+
+
+def multiplied(x: Tensor, weight8: Tensor, scale: Tensor) -> Tensor:
+    """`x` (..., in) in bfloat16, each of its rows rounded to eight bits, by a matrix (out, in) of eight bits
+    with scales (out, 1): (..., out)."""
+    rows, sizes = rounded(x.flatten(0, -2))
+    out = torch._scaled_mm(
+        rows, weight8.t(), scale_a=sizes, scale_b=scale.t(), out_dtype=x.dtype, use_fast_accum=True
+    )
+    return out.unflatten(0, x.shape[:-1])
+
+
+def in_eight_bits(transformer: nn.Module) -> nn.Module:
+    """The same transformer with the matrices of its blocks in eight bits, each given up as its successor is
+    made."""
+    for block in transformer.get_submodule("transformer_blocks").children():
+        for parent in list(block.modules()):
+            for name, layer in parent.named_children():
+                if type(layer) is nn.Linear:
+                    setattr(parent, name, Linear8.of(layer))
+    return transformer

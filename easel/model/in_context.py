@@ -7,15 +7,19 @@ there the references' keys and values are the same at all steps and are computed
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
+from easel.model.attention import Volumes
+from easel.model.backend import backend_of
+from easel.model.block import TwoTimes
 from easel.model.latents import pack
 from easel.model.nag import steered
-from easel.model.transformer import attend, embed_time, finished, grid, modulation_of, projected
+from easel.model.transformer import embed_time, grid, through
 
 PATCH = 2
 
@@ -25,18 +29,15 @@ class Context(NamedTuple):
 
     tokens: Tensor  # (1, R, C)
     positions: Tensor  # (R, 3)
-    bias: Tensor  # (R,), ln of the strength, added to the logits of the reference's keys
+    volumes: Volumes  # of its runs of tokens: the strengths
 
 
 def context_of(references: Sequence[tuple[Tensor, float]]) -> Context:
     """Latents (1, C, h, w) and their strengths, above 0, as the network reads them."""
     tokens = [pack(z, PATCH) for z, _ in references]
     positions = [grid(z.shape[2] // PATCH, z.shape[3] // PATCH, i + 1) for i, (z, _) in enumerate(references)]
-    strengths = [torch.full((x.shape[1],), s) for x, (_, s) in zip(tokens, references, strict=True)]
-    device = tokens[0].device
-    return Context(
-        torch.cat(tokens, 1), torch.cat(positions).to(device), torch.cat(strengths).log().to(device)
-    )
+    volumes = [(x.shape[1], strength) for x, (_, strength) in zip(tokens, references, strict=True)]
+    return Context(torch.cat(tokens, 1), torch.cat(positions).to(tokens[0].device), volumes)
 
 
 def predict(
@@ -58,17 +59,15 @@ def predict(
     time, now = embed_time(transformer, t, x.dtype)
     _, clean = embed_time(transformer, torch.zeros_like(t), x.dtype)
     still = (torch.arange(len(places), device=x.device) >= shunned + seen)[None, :, None]
-    bias = (
-        torch.cat([x.new_zeros(seen), context.bias.to(x)])[None, None, None] if context.bias.any() else None
-    )
     tokens = torch.cat([x, context.tokens.to(x.dtype)], 1)
     hidden = torch.cat([text[:, :0] if avoided is None else avoided, text, transformer.img_in(tokens)], 1)
-    for block in transformer.transformer_blocks:
-        both = (modulation_of(block, modulation, x.dtype) for modulation in (clean, now))
-        table = [torch.where(still, at_0, at_t) for at_0, at_t in zip(*both, strict=True)]
-        q, k, v, gate = projected(block, hidden, table, rotary)
-        out = attend(q[:, shunned:], k[:, shunned:], v[:, shunned:], bias)
-        if shunned:
-            out = steered(out, out, q, k, v, shunned, words, x.shape[1], bias)
-        hidden = finished(block, hidden, out, gate, table)
+    attend_at = backend_of(transformer).attend_at
+    heard = partial(attend_at, volumes=[(seen, 1.0), *context.volumes])
+    instead = partial(attend_at, volumes=[(shunned + x.shape[1], 1.0), *context.volumes])
+
+    def look(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out = heard(*(z[:, shunned:] for z in (q, k, v)))
+        return steered(out, out, q, k, v, shunned, words, x.shape[1], instead) if shunned else out
+
+    hidden = through(transformer, hidden, TwoTimes(now, clean, still), rotary, look)
     return transformer.final_layer(hidden[:, shunned + words : shunned + seen], time)

@@ -31,4 +31,4 @@ def to_tensor(picture: Image.Image) -> Tensor:
 
 def to_picture(x: Tensor) -> Image.Image:
     """(1, 3, H, W) in 0..1 to an RGB picture."""
-    return Image.fromarray((x[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy())
+    return Image.fromarray((x[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().cpu().numpy())

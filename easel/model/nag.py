@@ -9,10 +9,10 @@ The sequence is [avoided | prompt | picture | references]; the avoided words hea
 the references, and nothing but the picture's step away from them hears of them.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
-
-from easel.model.transformer import attend
 
 PHI = 4.0  # how far away from what is avoided
 TAU = 2.5  # how much longer a token may get by that
@@ -37,18 +37,16 @@ def steered(
     avoided: int,
     words: int,
     picture: int,
-    bias: Tensor | None = None,
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor],
 ) -> Tensor:
     """What attention gives the whole sequence, (1, L, D), whose parts have so many tokens.
 
     `own` is what it gives to all but the avoided words without them, `out` the same with whatever else moves
-    the picture; `bias` is added to the logits of the keys of all but the avoided words.
+    the picture; `attend` is the attention to the keys of all but the prompt's words.
     """
     start, end = words, words + picture
     queries = torch.cat([q[:, :avoided], q[:, avoided + start : avoided + end]], 1)
     keys, values = (torch.cat([x[:, :avoided], x[:, avoided + words :]], 1) for x in (k, v))
-    if bias is not None:
-        bias = torch.cat([bias.new_zeros(1, 1, 1, avoided), bias[..., words:]], -1)
-    found = attend(queries, keys, values, bias)
+    found = attend(queries, keys, values)
     step = guided(own[:, start:end], found[:, avoided:]) - own[:, start:end]
     return torch.cat([found[:, :avoided], out[:, :start], out[:, start:end] + step, out[:, end:]], 1)

@@ -71,7 +71,7 @@ class Part:
         beside = self.scales.get(name)
         scale = get(beside.name).float().reshape(()) if beside else torch.ones((), device=weight.device)
         if kept == weight.dtype:
-            return {f"{name}8": weight, f"{name}_scale": scale}
+            return {f"{name}8": weight, f"{name}_scale": scale.expand(len(weight), 1).contiguous()}
         return {name: (weight.float() * scale).to(kept)}
 
     def _kept(self, name: str) -> torch.dtype:

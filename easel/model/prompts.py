@@ -2,6 +2,7 @@
 training."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ STYLE = (
     "Paint in the style of these pictures, in their medium, line, colours, light and surface, and show "
     "nothing that is in them. What to paint: "
 )
+LATEST = 8  # prompts whose states are kept: an empty one, and those of a batch
 Pairs = tuple[tuple[str, str], ...]  # of phrases, each with its opposite
 TAPS = (2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35)  # of Qwen3-VL-4B's 36 layers
 
@@ -42,6 +44,7 @@ class PromptEncoder:
                 f"the tokenizer cuts the prompt's frame into {lengths} tokens, not "
                 f"{(PREFIX_TOKENS, SUFFIX_TOKENS)}: it is not Qwen3-VL's"
             )
+        self._latest = lru_cache(LATEST)(self.encoded)
 
     def tokens(self, text: str) -> list[int]:
         return self.tokenizer(text).input_ids
@@ -54,7 +57,6 @@ class PromptEncoder:
         """How many tokens it has."""
         return len(self.tokens(text))
 
-    @torch.inference_mode()
     def tapped(
         self,
         prompt: str,
@@ -62,11 +64,21 @@ class PromptEncoder:
         tints: Sequence[tuple[Image.Image, float]] = (),
     ) -> Tensor:
         """Hidden states of the tapped layers for the pictures, the prompt and what follows it, (1, T, layers,
-        C).
+        C); those of the latest prompts are kept.
 
         `tints`, pictures and how loud each is beside the others, are seen before the prompt, for their style;
         what they themselves come to is dropped.
         """
+        return self.encoded(prompt, pictures, tints) if pictures or tints else self._latest(prompt)
+
+    @torch.inference_mode()
+    def encoded(
+        self,
+        prompt: str,
+        pictures: Sequence[Image.Image] = (),
+        tints: Sequence[tuple[Image.Image, float]] = (),
+    ) -> Tensor:
+        """The same, encoded anew."""
         words = said(prompt) if pictures or tints else prompt
         heard = self.tokens(PREFIX + words)[: PREFIX_TOKENS + MOST_TOKENS]
         shown = [piece for i, one in enumerate(pictures, 1) for piece in self._shown(f"Picture {i}: ", one)]

@@ -11,6 +11,7 @@ The numbers are those that others settled on for Krea 2; without its weights non
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -18,8 +19,10 @@ from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
 from easel.model import flow
+from easel.model.backend import backend_of
+from easel.model.latents import noise, pack
 from easel.model.nag import steered
-from easel.model.transformer import attend, embed_time, finished, modulation_of, projected
+from easel.model.transformer import embed_time, grid, through
 
 FIRST = 1 / 4  # of the blocks: those before it see no references
 LIKE_KEYS, LIKE_VALUES = 0.85, 0.65  # how far queries and keys, and values, take the references' statistics
@@ -27,33 +30,35 @@ LOUD = 1.06  # a reference's keys, beside the picture's own
 FAST, SLOW = 0.0, 1.10  # its keys' fastest and slowest turning parts
 BEND = 2.5  # how early the parts between are as loud as the slowest
 NOISE = 42  # seed of the references' noise
+PATCH = 2  # latents a side of one token
 
 
-class Look(NamedTuple):
-    """A reference, ready for all steps."""
+class Looks(NamedTuple):
+    """References of one size, ready for all steps."""
 
-    clean: Tensor  # (1, R, C), its latents' tokens
+    clean: Tensor  # (n, R, C), their latents' tokens
     noise: Tensor  # (1, R, C)
     positions: Tensor  # (R, 3)
-    weight: float  # how far attention goes to it: 1 is all the way, below 0 is away from it
+    weights: Sequence[float]  # how far attention goes to each: 1 is all the way, below 0 is away from it
 
 
 class Manner(NamedTuple):
-    """Mean and spread over tokens, (1, 1, heads, head dim) each."""
+    """Mean and spread over tokens, (n, 1, heads, head dim) each."""
 
     mean: Tensor
     spread: Tensor
 
 
 class Said(NamedTuple):
-    """What a reference says in one block."""
+    """What references of one size say in one block."""
 
-    q: Manner  # of its queries
-    k: Tensor  # (1, R, kv heads, head dim), rotated
-    v: Tensor  # (1, R, kv heads, head dim)
+    q: Manner  # of their queries
+    k: Tensor  # (n, R, kv heads, head dim), rotated
+    v: Tensor  # (n, R, kv heads, head dim)
 
 
-Voices = Sequence[tuple[float, Sequence[Said | None]]]  # weights, and what is said in each block
+Voice = Sequence[Said | None]  # what is said in each block; None where it is not heard
+Voices = Sequence[tuple[Sequence[float], Voice]]  # of each size: weights, and what is said
 
 
 def weight_of(strength: float) -> float:
@@ -69,28 +74,36 @@ def balanced(weights: Sequence[float]) -> list[float]:
     return [weight / over if weight > 0 else weight for weight in weights]
 
 
-def listen(transformer: Krea2Transformer2DModel, looks: Sequence[Look], t: Tensor, nothing: Tensor) -> Voices:
-    """What each reference says in each block at the time `t` (1,); `nothing` (1, T, D) is an empty prompt's
-    features."""
-    return [(look.weight, listen_to(transformer, look, t, nothing)) for look in looks]
+def looks_of(references: Sequence[tuple[Tensor, float]]) -> list[Looks]:
+    """Latents (1, C, h, w) and their weights, those of one size together; their noise is always the same."""
+    sizes: dict[tuple[int, ...], list[tuple[Tensor, float]]] = {}
+    for z, weight in references:
+        sizes.setdefault(tuple(z.shape), []).append((z, weight))
+    found = []
+    for (_, channels, rows, columns), alike in sizes.items():
+        clean = torch.cat([pack(z, PATCH) for z, _ in alike])
+        noisy = noise(NOISE, channels, rows, columns, PATCH).to(clean)
+        positions = grid(rows // PATCH, columns // PATCH).to(clean.device)
+        found.append(Looks(clean, noisy, positions, [weight for _, weight in alike]))
+    return found
 
 
-def listen_to(
-    transformer: Krea2Transformer2DModel, look: Look, t: Tensor, nothing: Tensor
-) -> list[Said | None]:
-    """What one reference says in each block; None where it is not heard."""
-    words = nothing.shape[1]
-    noisy = flow.noised(look.clean, look.noise, t).to(nothing.dtype)
-    rotary = transformer.rotary_emb(torch.cat([look.positions.new_zeros(words, 3), look.positions]))
+def listen(transformer: Krea2Transformer2DModel, looks: Looks, nothing: Tensor, t: Tensor) -> Voice:
+    """What references of one size say in each block at the time `t` (1,); `nothing` (1, T, D) is an empty
+    prompt's features."""
+    words, backend = nothing.shape[1], backend_of(transformer)
+    noisy = flow.noised(looks.clean, looks.noise, t).to(nothing.dtype)
+    rotary = transformer.rotary_emb(torch.cat([looks.positions.new_zeros(words, 3), looks.positions]))
     _, modulation = embed_time(transformer, t, nothing.dtype)
-    hidden = torch.cat([nothing, transformer.img_in(noisy)], 1)
+    first = first_block(transformer)
     said: list[Said | None] = []
-    for i, block in enumerate(transformer.transformer_blocks):
-        table = modulation_of(block, modulation, hidden.dtype)
-        q, k, v, gate = projected(block, hidden, table, rotary)
-        heard = i >= first_block(transformer)
-        said.append(Said(manner_of(q[:, words:]), k[:, words:], v[:, words:]) if heard else None)
-        hidden = finished(block, hidden, attend(q, k, v, None), gate, table)
+
+    def keep(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        said.append(Said(manner_of(q[:, words:]), k[:, words:], v[:, words:]) if i >= first else None)
+        return backend.attend(q, k, v)
+
+    hidden = torch.cat([nothing.expand(len(noisy), -1, -1), transformer.img_in(noisy)], 1)
+    through(transformer, hidden, modulation, rotary, keep)
     return said
 
 
@@ -111,24 +124,25 @@ def predict(
     """The velocity (1, N, C) of noisy tokens `x` (1, N, C) at the time `t` (1,), hearing the references, and
     moving away from the features `avoided` (1, A, D)."""
     words, shunned = text.shape[1], 0 if avoided is None else avoided.shape[1]
+    attend = backend_of(transformer).attend
     rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(shunned + words, 3), positions]))
     time, modulation = embed_time(transformer, t, x.dtype)
-    turning = loudness(transformer.config.axes_dims_rope).to(x)
-    hidden = torch.cat([text[:, :0] if avoided is None else avoided, text, transformer.img_in(x)], 1)
-    for i, block in enumerate(transformer.transformer_blocks):
-        table = modulation_of(block, modulation, hidden.dtype)
-        q, k, v, gate = projected(block, hidden, table, rotary)
+    turning = loudness(tuple(transformer.config.axes_dims_rope), x.device, x.dtype)
+
+    def look(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         near, keys, values = (z[:, shunned:] for z in (q, k, v))
-        own = attend(near, keys, values, None)
-        found = [
-            (weight, look_around(near, keys, values, words, turning, heard))
-            for weight, said in voices
-            if (heard := said[i]) is not None
-        ]
-        out = torch.cat([own[:, :words], mixed(own[:, words:], found)], 1)
-        if shunned:
-            out = steered(out, own, q, k, v, shunned, words, x.shape[1])
-        hidden = finished(block, hidden, out, gate, table)
+        out = own = attend(near, keys, values)
+        found: list[tuple[float, Tensor]] = []
+        for weights, voice in voices:
+            if said := voice[i]:
+                others = attend(*around(near, keys, values, words, turning, said))
+                found += zip(weights, others.split(1), strict=True)
+        if found:
+            out = torch.cat([own[:, :words], mixed(own[:, words:], found)], 1)
+        return steered(out, own, q, k, v, shunned, words, x.shape[1], attend) if shunned else out
+
+    hidden = torch.cat([text[:, :0] if avoided is None else avoided, text, transformer.img_in(x)], 1)
+    hidden = through(transformer, hidden, modulation, rotary, look)
     return transformer.final_layer(hidden[:, shunned + words :], time)
 
 
@@ -143,12 +157,19 @@ def mixed(own: Tensor, found: Sequence[tuple[float, Tensor]]) -> Tensor:
     return moved
 
 
-def look_around(q: Tensor, k: Tensor, v: Tensor, words: int, turning: Tensor, said: Said) -> Tensor:
-    """What the picture's tokens find in the prompt, themselves and one reference, (1, N, D)."""
-    q = like(q[:, words:], said.q, LIKE_KEYS)
-    keys = [k[:, :words], like(k[:, words:], manner_of(said.k), LIKE_KEYS), LOUD * turning * said.k]
-    values = [v[:, :words], like(v[:, words:], manner_of(said.v), LIKE_VALUES), said.v]
-    return attend(q, torch.cat(keys, 1), torch.cat(values, 1), None)
+def around(
+    q: Tensor, k: Tensor, v: Tensor, words: int, turning: Tensor, said: Said
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (n, N, heads, d) with which the picture's tokens look, each time, at the keys and values of the
+    prompt, themselves and one reference."""
+    n = len(said.k)
+    keys = like(k[:, words:], manner_of(said.k), LIKE_KEYS), LOUD * turning * said.k
+    values = like(v[:, words:], manner_of(said.v), LIKE_VALUES), said.v
+    return (
+        like(q[:, words:], said.q, LIKE_KEYS),
+        torch.cat([k[:, :words].expand(n, -1, -1, -1), *keys], 1),
+        torch.cat([v[:, :words].expand(n, -1, -1, -1), *values], 1),
+    )
 
 
 def manner_of(x: Tensor) -> Manner:
@@ -157,16 +178,19 @@ def manner_of(x: Tensor) -> Manner:
 
 
 def like(x: Tensor, other: Manner, share: float) -> Tensor:
-    """`x` (1, N, heads, d) brought by `share` to other statistics: AdaIN, arXiv 1703.06868, eq. 8."""
+    """`x` (1, N, heads, d) brought by `share` to other statistics (n, 1, heads, d): AdaIN, arXiv 1703.06868,
+    eq. 8, as one product and one sum a number."""
     own = manner_of(x)
-    return torch.lerp(x, (x - own.mean) / (own.spread + 1e-6) * other.spread + other.mean, share)
+    scale = other.spread / (own.spread + 1e-6)
+    return torch.addcmul(share * (other.mean - own.mean * scale), x, 1 - share + share * scale)
 
 
-def loudness(axes: Sequence[int]) -> Tensor:
+@cache
+def loudness(axes: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """How loud each part of a reference's key is, (head dim,), for axes of so many channels: from FAST for
     what turns fastest with position to SLOW for what turns slowest; the first axis does not turn at all."""
     parts = [torch.full((axes[0],), SLOW)]
     for channels in axes[1:]:
         rising = torch.linspace(0, 1, channels // 2) ** (1 / BEND)
         parts.append((FAST + (SLOW - FAST) * rising).repeat_interleave(2))
-    return torch.cat(parts)
+    return torch.cat(parts).to(device, dtype)

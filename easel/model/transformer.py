@@ -7,18 +7,19 @@ added to the logits.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from diffusers import Krea2Transformer2DModel
-from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-Rotary = tuple[Tensor, Tensor]
+from easel.model.attention import attend
+from easel.model.backend import backend_of
+from easel.model.block import Modulation, Rotary
 
 
 class References(NamedTuple):
@@ -48,9 +49,14 @@ def read_references(
 
     `references` are latents (B, C, h, w), one tensor a frame; `strengths` (B, frames) are above 0.
     """
-    blocks = transformer.transformer_blocks
-    keys: list[list[Tensor]] = [[] for _ in blocks]
-    values: list[list[Tensor]] = [[] for _ in blocks]
+    keys: list[list[Tensor]] = [[] for _ in transformer.transformer_blocks]
+    values: list[list[Tensor]] = [[] for _ in transformer.transformer_blocks]
+
+    def keep(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        keys[i].append(k)
+        values[i].append(v)
+        return attend(q, k, v)
+
     still = strengths.new_zeros(len(strengths))
     for i, latents in enumerate(references):
         rows, columns = latents.shape[-2:]
@@ -58,10 +64,7 @@ def read_references(
         tokens = latents.flatten(2).transpose(1, 2)
         x = transformer.img_in(F.pad(tokens, (0, transformer.in_channels - tokens.shape[-1])))
         _, modulation = embed_time(transformer, still, x.dtype)
-        for block, ks, vs in zip(blocks, keys, values, strict=True):
-            x, k, v = run_block(block, x, modulation, rotary)
-            ks.append(k)
-            vs.append(v)
+        through(transformer, x, modulation, rotary, keep)
     bias = torch.cat(
         [strengths[:, i : i + 1].log().expand(-1, r[0, 0].numel()) for i, r in enumerate(references)], 1
     )
@@ -87,13 +90,15 @@ def predict(
     rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(text.shape[1], 3), positions]))
     time, modulation = embed_time(transformer, t, x.dtype)
     bias = attention_bias(text, text_mask, x, references)
+    backend = backend_of(transformer)
+
+    def look(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if references:
+            k, v = joined(k, v, (references.keys[i], references.values[i]))
+        return backend.attend(q, k, v, bias)
+
     hidden = torch.cat([text, transformer.img_in(x)], 1)
-    run: Any = run_block
-    if transformer.gradient_checkpointing and torch.is_grad_enabled():
-        run = partial(checkpoint, run_block, use_reentrant=False)
-    for i, block in enumerate(transformer.transformer_blocks):
-        context = (references.keys[i], references.values[i]) if references else None
-        hidden, _, _ = run(block, hidden, modulation, rotary, context, bias)
+    hidden = through(transformer, hidden, modulation, rotary, look)
     return transformer.final_layer(hidden[:, text.shape[1] :], time)
 
 
@@ -119,60 +124,28 @@ def attention_bias(
     return torch.cat([words, x.new_zeros(x.shape[:2]), heard], 1)[:, None, None, :]
 
 
-def run_block(
-    block: Any,  # a Krea2TransformerBlock
+def through(
+    transformer: Krea2Transformer2DModel,
     x: Tensor,
-    modulation: Tensor,
+    modulation: Modulation,
     rotary: Rotary,
-    context: tuple[Tensor, Tensor] | None = None,
-    bias: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One Krea 2 block on `x` (B, L, D); gives back also its rotated keys and its values, (B, L, kv heads,
-    head dim)."""
-    table = modulation_of(block, modulation, x.dtype)
-    q, k, v, gate = projected(block, x, table, rotary)
-    return finished(block, x, attend(q, *joined(k, v, context), bias), gate, table), k, v
+    attend: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Tokens `x` (B, L, D) through all blocks. `attend` gets the block's number, rotated queries (B, L,
+    heads, d) and keys, and values (B, L, kv heads, d); it gives what the queries find, (B, L, D)."""
+    backend = backend_of(transformer)
+
+    def run(i: int, block: Any, x: Tensor) -> Tensor:
+        q, k, v, gate = backend.projected(block, x, modulation, rotary)
+        return backend.finished(block, x, attend(i, q, k, v), gate, modulation)
+
+    again = transformer.gradient_checkpointing and torch.is_grad_enabled()
+    go: Callable[..., Tensor] = partial(checkpoint, run, use_reentrant=False) if again else run
+    for i, block in enumerate(backend.blocks(transformer)):
+        x = go(i, block, x)
+    return x
 
 
-def modulation_of(block: Any, modulation: Tensor, dtype: torch.dtype) -> Sequence[Tensor]:
-    """Scale, shift and gate before attention, then before the feed-forward network, (B, 1 or L, D) each."""
-    return (modulation.unflatten(-1, (6, -1)) + block.scale_shift_table).to(dtype).unbind(-2)
-
-
-def projected(block: Any, x: Tensor, table: Sequence[Tensor], rotary: Rotary) -> tuple[Tensor, ...]:
-    """Rotated queries and keys, values, (B, L, heads or kv heads, head dim), and the output's gate (B, L,
-    D)."""
-    prescale, preshift, *_ = table
-    attention, h = block.attn, (1 + prescale) * block.norm1(x) + preshift
-    q = attention.norm_q(attention.to_q(h).unflatten(-1, (attention.num_heads, -1)))
-    k = attention.norm_k(attention.to_k(h).unflatten(-1, (attention.num_kv_heads, -1)))
-    v = attention.to_v(h).unflatten(-1, (attention.num_kv_heads, -1))
-    q, k = apply_rotary_emb(q, rotary, sequence_dim=1), apply_rotary_emb(k, rotary, sequence_dim=1)
-    return q, k, v, attention.to_gate(h)
-
-
-def finished(block: Any, x: Tensor, out: Tensor, gate: Tensor, table: Sequence[Tensor]) -> Tensor:
-    """`x` (B, L, D) with what the block's attention gave, `out` (B, L, D), and its feed-forward network."""
-    _, _, pregate, postscale, postshift, postgate = table
-    x = x + pregate * block.attn.to_out[0](out * torch.sigmoid(gate))
-    return x + postgate * block.ff((1 + postscale) * block.norm2(x) + postshift)
-
-
-def joined(k: Tensor, v: Tensor, context: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+def joined(k: Tensor, v: Tensor, context: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Keys and values with the references' behind them."""
-    return (k, v) if context is None else (torch.cat([k, context[0]], 1), torch.cat([v, context[1]], 1))
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """Grouped-query attention of (B, L, heads, d) to (B, S, kv heads, d), heads joined at the end: (B, L,
-    heads * d).
-
-    The fast kernels of a GPU take grouped heads as they are, but not with a bias; others get repeated ones.
-    """
-    grouped = q.is_cuda and bias is None
-    if not grouped:
-        groups = q.shape[2] // k.shape[2]
-        k, v = k.repeat_interleave(groups, 2), v.repeat_interleave(groups, 2)
-    q, k, v = (z.transpose(1, 2) for z in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=grouped)
-    return out.transpose(1, 2).flatten(2)
+    return torch.cat([k, context[0]], 1), torch.cat([v, context[1]], 1)

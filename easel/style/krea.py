@@ -18,11 +18,11 @@ from easel.engine.krea import (
     peak_gb,
     times_of,
 )
+from easel.engine.warm import fastest, warm
 from easel.errors import EngineError
 from easel.model import krea2, open_weights
 from easel.model.files import fingerprint
 from easel.model.hub import fetched, places
-from easel.model.lora import twin
 from easel.model.reader import LookReader
 from easel.model.wiring import wiring
 from easel.schema.generation import GenerationRequest
@@ -67,19 +67,22 @@ class KreaPainter:
         style_lora: Path | None,
         reader: LookReader,
         chat: Chat | None = None,
+        compiles: bool = True,
     ) -> None:
         self.checkpoint = f"krea-2-{fingerprint(plan.files | ({style_lora} if style_lora else set()))}"
         self._plan, self._device, self._reader = plan, device, reader
         self._wardrobe = KreaWardrobe(plan.transformers, device, style_lora)
         self._wiring = wiring(style_lora) if style_lora else None
-        self._transformers = Transformers(plan.transformers, device)
+        turbo = plan.transformers["turbo"]
+        backend = fastest(turbo.network, turbo.dtype, device, compiles)
+        self._transformers = Transformers(plan.transformers, device, backend)
         self._transformers.take("turbo")  # the first picture need not wait for it
         self._text = open_weights.load_text(plan.text, plan.parts, text_device)
-        vae = plan.vae.load(device)
-        self._training_vae = twin(vae)  # it remembers what it is at, so each thread has its own
-        self._engine = KreaEngine(self._transformers, self._text, vae)
+        self._engine = KreaEngine(self._transformers, self._text, plan.vae.load(device))
         self._speaker = speaker_of(self._text, is_fast=text_device == device)
         self._expander = expander_of(chat, self._speaker)
+        if device.type == "cuda":
+            warm(self._engine, self._transformers)
 
     @classmethod
     def load(
@@ -93,7 +96,8 @@ class KreaPainter:
         open_weights.check_memory(plan, free)
         text_device = device if plan.need <= free else torch.device("cpu")
         lora = Path(sources.style_lora).expanduser() if sources.style_lora else None
-        return cls(plan, device, text_device, lora, krea2.filled(LookReader, reader), chat)
+        looks = krea2.filled(LookReader, reader)
+        return cls(plan, device, text_device, lora, looks, chat, sources.compiles)
 
     def paint(
         self,
@@ -185,7 +189,7 @@ class KreaPainter:
         if "raw" not in self._plan.transformers:
             raise EngineError("Styles are trained on Krea-2-Raw: set EASEL_KREA_RAW to where it is")
         with self._transformers.apart("raw") as raw:
-            school = School(raw, self._text, self._training_vae, self.checkpoint)
+            school = School(raw, self._text, self._engine.pixels, self.checkpoint)
             return train(school, lessons, recipe, notebook)
 
 

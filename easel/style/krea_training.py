@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from easel.engine.krea import PATCH, TOKEN, at_most
 from easel.errors import EngineError
-from easel.model import flow, latents, lora, lora_files, pixels
+from easel.model import flow, latents, lora, lora_files
+from easel.model.pixels import Pixels
 from easel.model.prompts import PromptEncoder
 from easel.model.transformer import fuse_text, grid, predict
 from easel.schema.painting import Lesson, Notebook, Trained
@@ -44,7 +45,7 @@ class School:
 
     transformer: Krea2Transformer2DModel  # Raw's
     text: PromptEncoder
-    vae: Any
+    pixels: Pixels
     checkpoint: str
     describe: Describe = unsaid
 
@@ -86,7 +87,7 @@ def read(school: School, lessons: Iterable[Lesson], recipe: Recipe) -> list[Exam
     examples = []
     for lesson in lessons:
         picture = at_most(lesson.image, SIDE)
-        z = pixels.encode(school.vae, latents.to_tensor(picture).to(school.vae.device))
+        z = school.pixels.encode(latents.to_tensor(picture))
         said = [lesson.caption or school.describe(lesson.image), recipe.trigger_word]
         tapped = school.text.tapped(", ".join(filter(None, said)))
         text = fuse_text(school.transformer, tapped.to(school.transformer.img_in.weight))

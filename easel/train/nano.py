@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
-from easel.model import transformer as forward
+from easel.model.backend import compiled
 from easel.model.flow import noised
 from easel.model.latents import pack
 from easel.model.text import TextEncoder
@@ -240,7 +240,7 @@ def fit(
     minutes: float,
 ) -> None:
     """Train with compiled blocks, and write the averaged network to the folder `transformer` of `out`."""
-    forward.run_block = torch.compile(forward.run_block, dynamic=False)  # one graph for all blocks
+    transformer.backend = compiled(dynamic=False)
     optimisers = Optimisers(transformer, matrices(transformer), (3e-3, 1.5e-3))
     transformer.load_state_dict(train(transformer, optimisers, losses, out / "state.pt", minutes))
     transformer.save_pretrained(out / "transformer")

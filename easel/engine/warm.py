@@ -1,0 +1,47 @@
+"""Makes a painter of Krea's weights ready before the first job comes: the fastest ways of this device."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import torch
+from PIL import Image
+
+from easel.model import kernels
+from easel.model.backend import PLAIN, Backend, compiled
+
+if TYPE_CHECKING:
+    from easel.engine.krea import KreaEngine, Transformers
+
+log = structlog.get_logger()
+
+SIDE = 256  # pixels a side of what is painted to warm up
+
+
+def fastest(network: Any, dtype: torch.dtype, device: torch.device, compiles: bool) -> Backend:
+    """The fastest backend for this network in this precision; on a processor the plain one."""
+    if device.type != "cuda":
+        return PLAIN
+    backend = compiled() if compiles else PLAIN
+    if dtype != torch.bfloat16:
+        return backend
+    ways = kernels.chosen(network, device)
+    log.info("Attention", **{role: name for role, (name, _) in ways.items()})
+    return replace(backend, **{role: way for role, (_, way) in ways.items()})
+
+
+def warm(engine: "KreaEngine", transformers: "Transformers") -> None:
+    """Paint one step small, without and with references, so that no job waits for a compiler; where that
+    fails, the blocks are left uncompiled, as they are where styles are worn."""
+    from easel.engine.krea import Conditioning
+
+    one = Image.new("RGB", (SIDE, SIDE))
+    try:
+        for looks in ([], [(one, 0.5)] * 2):
+            small = Conditioning("a fox", "", SIDE, SIDE, 0, "turbo", 1, 0.0, looks=looks)
+            engine.paint(small, lambda step: None)
+    except torch._dynamo.exc.TorchDynamoException as error:
+        log.warning("Not compiled (EASEL_COMPILE=off does not try)", error=str(error).partition("\n")[0])
+        transformers.compute_by(
+            replace(transformers.backend, projected=PLAIN.projected, finished=PLAIN.finished)
+        )

@@ -1,0 +1,54 @@
+"""How the blocks of a transformer are computed: plainly, or in the ways that are faster on a GPU."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from easel.model import attention, block
+
+Half = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What a transformer's blocks go through; without a word, the plain form of all of it."""
+
+    projected: Half = block.projected
+    finished: Half = block.finished
+    attend: Callable[..., Tensor] = attention.attend
+    attend_at: Callable[..., Tensor] = attention.attend_at
+    blocks: Callable[[Any], Iterable[Any]] = lambda transformer: transformer.transformer_blocks
+
+
+PLAIN = Backend()
+
+
+def backend_of(transformer: Any) -> Backend:
+    """How this transformer is computed."""
+    return getattr(transformer, "backend", PLAIN)
+
+
+@cache
+def compiled(dynamic: bool = True, by: str = "inductor") -> Backend:
+    """The halves of a block compiled, once for all blocks and, where `dynamic`, for all lengths."""
+    projected, finished = (
+        torch.compile(half, dynamic=dynamic, backend=by) for half in (block.projected, block.finished)
+    )
+    return Backend(projected, finished)
+
+
+@contextmanager
+def uncompiled(transformer: Any) -> Iterator[None]:
+    """Within the block the transformer's blocks are computed as they stand: what was compiled before does not
+    see the hooks by which styles are worn."""
+    before = backend_of(transformer)
+    transformer.backend = replace(before, projected=PLAIN.projected, finished=PLAIN.finished)
+    try:
+        yield
+    finally:
+        transformer.backend = before

@@ -1,0 +1,52 @@
+"""The halves of one block of Krea 2's transformer, on diffusers' weights: before its attention, and behind.
+
+Attention itself stands between the two: it is where references are heard.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from diffusers.models.embeddings import apply_rotary_emb
+from torch import Tensor
+
+Rotary = tuple[Tensor, Tensor]
+
+
+class TwoTimes(NamedTuple):
+    """Modulation of tokens of which some are clean."""
+
+    now: Tensor  # (B, 1, 6 D)
+    clean: Tensor  # (B, 1, 6 D), at t = 0
+    still: Tensor  # (1, L, 1), True where a token is clean
+
+
+Modulation = Tensor | TwoTimes  # (B, 1, 6 D) where all tokens are of one time
+
+
+def modulation_of(block: Any, modulation: Modulation, dtype: torch.dtype) -> Sequence[Tensor]:
+    """Scale, shift and gate before attention, then before the feed-forward network, (B, 1 or L, D) each."""
+    if isinstance(modulation, Tensor):
+        return (modulation.unflatten(-1, (6, -1)) + block.scale_shift_table).to(dtype).unbind(-2)
+    now, clean, still = modulation
+    both = zip(modulation_of(block, clean, dtype), modulation_of(block, now, dtype), strict=True)
+    return [torch.where(still, at_0, at_t) for at_0, at_t in both]
+
+
+def projected(block: Any, x: Tensor, modulation: Modulation, rotary: Rotary) -> tuple[Tensor, ...]:
+    """Of tokens `x` (B, L, D): rotated queries and keys, values, (B, L, heads or kv heads, head dim), and the
+    output's gate (B, L, D)."""
+    prescale, preshift, *_ = modulation_of(block, modulation, x.dtype)
+    attention, h = block.attn, (1 + prescale) * block.norm1(x) + preshift
+    q = attention.norm_q(attention.to_q(h).unflatten(-1, (attention.num_heads, -1)))
+    k = attention.norm_k(attention.to_k(h).unflatten(-1, (attention.num_kv_heads, -1)))
+    v = attention.to_v(h).unflatten(-1, (attention.num_kv_heads, -1))
+    q, k = apply_rotary_emb(q, rotary, sequence_dim=1), apply_rotary_emb(k, rotary, sequence_dim=1)
+    return q, k, v, attention.to_gate(h)
+
+
+def finished(block: Any, x: Tensor, out: Tensor, gate: Tensor, modulation: Modulation) -> Tensor:
+    """`x` (B, L, D) with what the block's attention gave, `out` (B, L, D), and its feed-forward network."""
+    _, _, pregate, postscale, postshift, postgate = modulation_of(block, modulation, x.dtype)
+    x = x + pregate * block.attn.to_out[0](out * torch.sigmoid(gate))
+    return x + postgate * block.ff((1 + postscale) * block.norm2(x) + postshift)
