@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from PIL import Image
 
 from easel.errors import Cancelled
-from easel.model import krea2
+from easel.model import krea2, open_weights
 from easel.model.reader import LookReader
+from easel.model.speaker import Speaker
 from easel.model.weights import SHIPPED
 from easel.schema.painting import Alike, Taste
 from easel.settings import KreaSources
@@ -110,6 +112,18 @@ def test_more_than_eight_keywords_are_cut_and_what_is_both_is_kept(pictures, pla
     found = in_words(plain, pictures, Scripted(says))
     assert list(found.keywords) == [*KEYWORDS.split(", "), "seven", "eight"]
     assert list(found.avoids) == ["photograph", "gloss"]
+
+
+def test_a_job_that_is_cancelled_hears_no_further_captions(tiny_turbo, pictures, plain):
+    text = open_weights.load_text(open_weights.text_encoder_at(tiny_turbo), tiny_turbo, torch.device("cpu"))
+    speaker = Speaker(text)
+    speaker._end = -1  # it never ends
+
+    def stop() -> None:
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        in_words(plain, pictures, speaker, stop)
 
 
 def test_a_caption_that_is_none_leaves_the_words_of_the_small_reader(pictures, plain):

@@ -333,7 +333,7 @@ def test_a_board_deleted_before_its_picture_fails_the_picture(alone: Api) -> Non
 
 def test_an_analysis_is_cancelled_between_two_pictures(alone: Api) -> None:
     class Slow(NullPainter):
-        def analyse(self, pictures: Any) -> Any:
+        def analyse(self, pictures: Any, *listeners: Any) -> Any:
             def slowly() -> Iterator[Any]:
                 for one in pictures:
                     alone.client.delete(f"/jobs/{board['job_id']}")

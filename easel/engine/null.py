@@ -19,6 +19,7 @@ from easel.schema.painting import (
     Taste,
     Trained,
     ignored,
+    unheard,
 )
 from easel.schema.styles import Recipe
 
@@ -59,7 +60,7 @@ class NullPainter:
         }
         return Painting(image, prompt, told)
 
-    def analyse(self, pictures: Iterable[Image.Image]) -> Taste:
+    def analyse(self, pictures: Iterable[Image.Image], going_on: Callable[[], None] = unheard) -> Taste:
         """The first picture's colour in the middle, and words that never change."""
         colours = [picture.resize((1, 1)).tobytes().hex() for picture in pictures]
         palette = [Swatch(colour=f"#{colours[0]}", weight=1)]

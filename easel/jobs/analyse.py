@@ -49,8 +49,13 @@ async def found_board(workspace_id: UUID, moodboard_id: UUID, workshop: Workshop
 async def look_through(board: Board, workshop: Workshop, report: Report) -> Taste:
     """Read the pictures of `board` and keep what was found, unless it has other pictures by then."""
     loop = asyncio.get_running_loop()
+    all_read = Progress(step=len(board.urls), total=len(board.urls))
+
+    def going_on() -> None:
+        asyncio.run_coroutine_threadsafe(report(all_read), loop).result()
+
     taste = await workshop.at_the_easel(
-        lambda: workshop.painter.analyse(each(board.urls, workshop, report, loop))
+        lambda: workshop.painter.analyse(each(board.urls, workshop, report, loop), going_on)
     )
     copies: list[str] = []
     unneeded = copies

@@ -2,8 +2,8 @@
 
 Two ways are in use, and a LoRA of the one does nothing in the other. Style references (ai-toolkit's) stand
 behind the picture, each on a grid of its own, at t = 0; identity edit puts them before it, on its grid, at
-its time. Both change the same layers of the network, so only names and metadata can tell: trainers write
-there what the training was called, and of what kind it was.
+its time. As far as is known both change the same layers of the network, so only names and metadata can tell:
+trainers write there what the training was called, and of what kind it was.
 """
 
 import re

@@ -124,6 +124,10 @@ def ignored(prompt: str) -> None:
     """What listens to an expanded prompt where nobody does."""
 
 
+def unheard() -> None:
+    """Who is told that work goes on where nobody listens."""
+
+
 class Painter(Protocol):
     """Something that paints what a request asks for, reads moodboards, and learns styles."""
 
@@ -143,8 +147,9 @@ class Painter(Protocol):
         raise ends the painting."""
         ...
 
-    def analyse(self, pictures: Iterable[Image]) -> Taste:
-        """Read a moodboard's pictures, which come one after the other; what they raise ends the reading."""
+    def analyse(self, pictures: Iterable[Image], going_on: Callable[[], None] = unheard) -> Taste:
+        """Read a moodboard's pictures, which come one after the other; what they raise ends the reading, as
+        does what `going_on` raises, which is called now and then behind them."""
         ...
 
     def train(self, lessons: Iterable[Lesson], recipe: Recipe, notebook: Notebook) -> Trained:

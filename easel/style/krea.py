@@ -35,6 +35,7 @@ from easel.schema.painting import (
     Taste,
     Trained,
     ignored,
+    unheard,
 )
 from easel.schema.styles import Recipe as TrainingRecipe
 from easel.settings import Chat, KreaSources
@@ -180,9 +181,9 @@ class KreaPainter:
             "timings": {f"{part}_seconds": round(s, 3) for part, s in self._engine.seconds.items()},
         }
 
-    def analyse(self, pictures: Iterable[Image.Image]) -> Taste:
+    def analyse(self, pictures: Iterable[Image.Image], going_on: Callable[[], None] = unheard) -> Taste:
         """Read a moodboard: the small model's reader groups its pictures, the text encoder finds words."""
-        return told_taste(pictures, self._reader, self._speaker)
+        return told_taste(pictures, self._reader, self._speaker, going_on)
 
     def train(self, lessons: Iterable[Lesson], recipe: TrainingRecipe, notebook: Notebook) -> Trained:
         """Learn a LoRA on Raw; what paints stays as it is. EngineError where there is no Raw."""

@@ -2,8 +2,9 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from easel.errors import NoAnswer
 from easel.model.reader import LookReader
-from easel.schema.painting import Taste
+from easel.schema.painting import Taste, unheard
 from easel.style.checks import LEAKS, MARKUP, REFUSES, straight
 from easel.style.taste import taste
 
@@ -21,6 +22,7 @@ CAPTION_TOKENS, BOARD_TOKENS = 150, 500
 FEWEST, MOST = 6, 8  # keywords
 LONGEST_WORD, LONGEST_PROFILE = 40, 1500  # characters
 TOLD: dict[str, str] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+Ask = Callable[..., str]  # of instruction, question and pictures: the answer, or NoAnswer
 LINES = re.compile(r"\s*PROFILE: *(.+)\s+KEYWORDS: *(.+)\s+AVOIDS: *(.+)\s*")
 
 
@@ -29,17 +31,8 @@ class Sees(Protocol):
 
     name: str
 
-    def ask(
-        self,
-        instruction: str,
-        question: str,
-        pictures: Sequence[Image.Image] = (),
-        *,
-        most: int,
-        temperature: float,
-        seed: int,
-    ) -> str:
-        """The answer, in `most` tokens; NoAnswer without one."""
+    def ask(self, *args: Any, **given: Any) -> str:
+        """As `easel.model.speaker.Speaker.ask`."""
         ...
 
 
@@ -51,23 +44,31 @@ class Words(NamedTuple):
     avoids: list[str]
 
 
-def told_taste(pictures: Iterable[Image.Image], reader: LookReader, model: Sees) -> Taste:
+def told_taste(
+    pictures: Iterable[Image.Image],
+    reader: LookReader,
+    model: Sees,
+    going_on: Callable[[], None] = unheard,
+) -> Taste:
     """Group the pictures by the small reader, and have `model` put the groups into words."""
     kept: list[Image.Image] = []
     read = taste(keeping(pictures, kept), reader)
-    return in_words(read, kept, model)
+    return in_words(read, kept, model, going_on)
 
 
-def in_words(read: Taste, kept: Sequence[Image.Image], model: Sees) -> Taste:
+def in_words(
+    read: Taste, kept: Sequence[Image.Image], model: Sees, going_on: Callable[[], None] = unheard
+) -> Taste:
     """What was read of pictures in the words of `model`; where it says nothing that can be used, the reader's
     words stay."""
+    ask = partial(model.ask, temperature=0, seed=0, going_on=going_on)
     largest = sorted(read.clusters, key=lambda cluster: -cluster.weight)[:MOST_SHOWN]
     try:
         notes = [
-            f"{cluster.weight:.0%} of the pictures: {captioned(kept[cluster.medoid], model)}"
+            f"{cluster.weight:.0%} of the pictures: {captioned(kept[cluster.medoid], ask)}"
             for cluster in largest
         ]
-        words = parsed(asked(model, "board", "\n".join(notes), most=BOARD_TOKENS))
+        words = parsed(ask(TOLD["board"].strip(), "\n".join(notes), most=BOARD_TOKENS))
     except NoAnswer as error:
         return replace(read, words_by=f"the small reader: {error.message}")
     return replace(read, **words._asdict(), words_by=model.name)
@@ -82,14 +83,10 @@ def keeping(pictures: Iterable[Image.Image], kept: list[Image.Image]) -> Iterato
         yield picture
 
 
-def captioned(picture: Image.Image, model: Sees) -> str:
+def captioned(picture: Image.Image, ask: Ask) -> str:
     """What the look of a picture is, in one line; NoAnswer if that is nothing to go by."""
-    caption = " ".join(asked(model, "caption", TOLD["question"], [picture], most=CAPTION_TOKENS).split())
-    return checked(caption, "a caption")
-
-
-def asked(model: Sees, task: str, question: str, pictures: Sequence[Image.Image] = (), **given: Any) -> str:
-    return model.ask(TOLD[task].strip(), question, pictures, temperature=0, seed=0, **given)
+    answer = ask(TOLD["caption"].strip(), TOLD["question"], [picture], most=CAPTION_TOKENS)
+    return checked(" ".join(answer.split()), "a caption")
 
 
 def parsed(answer: str) -> Words:

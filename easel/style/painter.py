@@ -19,6 +19,7 @@ from easel.schema.painting import (
     Taste,
     Trained,
     ignored,
+    unheard,
 )
 from easel.schema.styles import Recipe
 from easel.style.adapters import Wardrobe
@@ -74,7 +75,7 @@ class NanoPainter:
         }
         return Painting(image, composition.conditioning.prompt, details)
 
-    def analyse(self, pictures: Iterable[Image.Image]) -> Taste:
+    def analyse(self, pictures: Iterable[Image.Image], going_on: Callable[[], None] = unheard) -> Taste:
         """Read a moodboard, as far as the reader of looks can tell."""
         return taste(pictures, self._krea.reader)
 
