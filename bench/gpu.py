@@ -41,10 +41,11 @@ from easel.engine import warm
 from easel.engine.krea import PATCH, TOKEN, Conditioning, KreaEngine, Transformers, best_device
 from easel.model import kernels
 from easel.model.attention import attend
-from easel.model.backend import PLAIN, Backend, backend_of
+from easel.model.backend import PLAIN, Backend
 from easel.model.backend import compiled as halves
 from easel.model.eight_bits import in_eight_bits, multiplied, rounded
 from easel.model.kernels import seconds
+from easel.model.lora import Change
 from easel.model.prompts import TAPS, PromptEncoder
 from easel.model.transformer import fuse_text, grid, predict
 
@@ -134,18 +135,16 @@ class Model:
         self.dtype = torch.bfloat16
         self.tokenizer = tiny_krea.tokenizer()
         toy = bool(scale.transformer)
+        config = tiny_krea.text_encoder(self.tokenizer).config if toy else self._true_text()
         self.transformer = self._drawn(lambda: Krea2Transformer2DModel(**scale.transformer), 0)
-        self.text = self._drawn(self._tiny_text if toy else self._true_text, 1)
+        self.text = self._drawn(lambda: Qwen3VLModel(config), 1)
         self.vae = self._drawn(lambda: AutoencoderKLQwenImage(**scale.vae), 1)
         self.taps = tiny_krea.TAPS if toy else TAPS
 
     def _drawn(self, build: Callable[[], Any], centre: float) -> Any:
         return drawn(build, self.dtype, self.device, centre)
 
-    def _tiny_text(self) -> Qwen3VLModel:
-        return Qwen3VLModel(tiny_krea.text_encoder(self.tokenizer).config)
-
-    def _true_text(self) -> Qwen3VLModel:
+    def _true_text(self) -> Qwen3VLConfig:
         names = {
             "image_token_id": "<|image_pad|>",
             "video_token_id": "<|video_pad|>",
@@ -153,7 +152,7 @@ class Model:
             "vision_end_token_id": "<|vision_end|>",
         }
         tokens = {key: self.tokenizer.convert_tokens_to_ids(name) for key, name in names.items()}
-        return Qwen3VLModel(Qwen3VLConfig(**QWEN, **tokens))
+        return Qwen3VLConfig(**QWEN, **tokens)
 
     def pipeline(self) -> Krea2Pipeline:
         made = Krea2Pipeline(
@@ -204,9 +203,9 @@ class Bench:
         self.text = PromptEncoder(self.model.text, self.model.tokenizer, self.model.taps)
         self.engine, self.transformers = self.painter()
 
-    def painter(self, lora: dict[str, Tensor] | None = None) -> tuple[KreaEngine, Transformers]:
+    def painter(self) -> tuple[KreaEngine, Transformers]:
         part: Any = SimpleNamespace(bytes=0, load=lambda device: self.model.transformer)
-        transformers = Transformers({"turbo": part, "raw": part}, self.device, lora)
+        transformers = Transformers({"turbo": part, "raw": part}, self.device)
         return KreaEngine(transformers, self.text, deepcopy(self.model.vae)), transformers
 
     def compute_by(self, backend: Backend) -> None:
@@ -480,32 +479,28 @@ def shared_attention(bench: Bench) -> dict[str, Any]:
 
 
 def in_context(bench: Bench) -> dict[str, Any]:
-    """Style references with a LoRA, in the picture's own sequence."""
+    """Style references with a LoRA, in the picture's own sequence; where a LoRA is worn nothing is
+    compiled."""
     reset_peak()
     alone, found = bench.painted(), {}
-    engine, transformers = bench.painter(random_lora(bench))
-    try:
-        transformers.compute_by(backend_of(bench.model.transformer))
-        for count in (1, 4):
-            context = [(picture, 0.5) for picture in bench.pictures(count, bench.scale.in_context)]
-            run = partial(engine.paint, bench.asked(context=context), lambda step: None)
-            spent = bench.timed(run, 1)
-            found |= {f"{count}, seconds": spent, f"{count}, beside none": spent / alone - 1}
-    finally:
-        bench.model.transformer.unload_lora()
+    lora = random_lora(bench)
+    for count in (1, 4):
+        context = [(picture, 0.5) for picture in bench.pictures(count, bench.scale.in_context)]
+        asked = bench.asked(context=context, styles=[(lora, 1.0)])
+        spent = bench.timed(partial(bench.engine.paint, asked, lambda step: None), 1)
+        found |= {f"{count}, seconds": spent, f"{count}, beside none": spent / alone - 1}
     return {**found, "peak": peak_gb()}
 
 
-def random_lora(bench: Bench) -> dict[str, Tensor]:
+def random_lora(bench: Bench) -> dict[str, Change]:
     """On every matrix of every block, as style LoRAs are."""
-    rank = bench.scale.rank
-    state = {}
-    for name, layer in bench.model.transformer.transformer_blocks.named_modules():
-        if isinstance(layer, nn.Linear):
-            for half, shape in (("A", (rank, layer.in_features)), ("B", (layer.out_features, rank))):
-                noise = torch.randn(shape, device=bench.device, dtype=bench.model.dtype)
-                state[f"transformer.transformer_blocks.{name}.lora_{half}.weight"] = noise / 100
-    return state
+    found = {}
+    for name, layer in bench.model.transformer.named_modules():
+        if isinstance(layer, nn.Linear) and name.startswith("transformer_blocks."):
+            shapes = (bench.scale.rank, layer.in_features), (layer.out_features, bench.scale.rank)
+            down, up = (torch.randn(shape, device=bench.device, dtype=bench.model.dtype) for shape in shapes)
+            found[name] = Change(down / 100, up / 100)
+    return found
 
 
 def raw(bench: Bench) -> dict[str, Any]:
@@ -538,7 +533,9 @@ def fused_matrices(bench: Bench) -> dict[str, Any]:
 
 def eight_bits(bench: Bench) -> dict[str, Any]:
     """The blocks' matrices in eight bits; those in sixteen are given up."""
+    del bench.engine, bench.transformers  # they hold those in sixteen too
     in_eight_bits(bench.model.transformer)
+    bench.engine, bench.transformers = bench.painter()
     bench.compute_by(bench.fast())
     first = seconds(bench.velocity)
     found = bench.parts("fp8")
