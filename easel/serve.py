@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from easel.catalog import MODELS
 from easel.errors import AddressInUse, Unavailable
 from easel.process import follow, log_to_stderr
 from easel.settings import Settings
@@ -73,7 +74,7 @@ async def _supervise(
     host, port = listener.getsockname()[:2]
     host = "127.0.0.1" if host == "0.0.0.0" else host
     async with open_database(settings) as database:
-        welcome = await _prepare(database, settings.data, f"http://{host}:{port}")
+        welcome = await _prepare(database, settings, f"http://{host}:{port}")
     handed_down = {"supervisor": os.getpid(), "listening_socket": listener.fileno(), "port": port}
     environment = {**os.environ, **settings.model_copy(update=handed_down).environment()}
     server_file = settings.data / "server.json"
@@ -99,9 +100,9 @@ class Welcome:
     access: dict[str, str]  # url, token
 
 
-async def _prepare(database: Database, data: Path, url: str) -> Welcome:
+async def _prepare(database: Database, settings: Settings, url: str) -> Welcome:
     """This machine's token, which is shown when it is new and kept for the commands of this machine."""
-    file = data / "token"
+    file = settings.data / "token"
     lines = [f"easel serves at {url}"]
     token = file.read_text().strip() if file.exists() else ""
     bearer = f"$(cat '{file}')"
@@ -116,6 +117,8 @@ async def _prepare(database: Database, data: Path, url: str) -> Welcome:
         f'Try: curl -s {url}/generate/image/krea/krea-2/medium -H "Authorization: Bearer {bearer}"'
         " -H 'Content-Type: application/json' -d '{\"prompt\": \"a fox in the snow\"}'"
     )
+    if unpainted := [variant for variant in MODELS if variant not in settings.painted]:
+        lines.append(f"Its worker does not paint {', '.join(unpainted)}: such jobs wait for one that does")
     return Welcome("\n".join(lines), {"url": url, "token": token})
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from easel.catalog import RECIPES
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Limits:
 class KreaSources:
     """What Krea's open weights are read from: each a folder, a safetensors file, or a name on the hub."""
 
-    turbo: str
+    turbo: str | None  # None: `medium` and `medium-turbo` are not painted
     raw: str | None  # None: `large` is not painted
     parts: str  # text encoder, tokenizer and autoencoder; no file
     style_lora: str | None = None  # a safetensors file
@@ -96,6 +98,30 @@ class Settings(BaseSettings):
     krea_style_lora: str = ""
     """A LoRA for Krea-2-Turbo that reads style references in context; without it, attention is shared."""
 
+    device: str = Field("", pattern=r"^(cpu|cuda(:\d+)?)?$")
+    """Where Krea's open weights paint: `cuda:1` is the second GPU; without it, the first, if there is one."""
+    variants: str = ""
+    """What a worker paints, with commas between: `medium,large`; without it, all that it has weights for."""
+
+    @field_validator("variants")
+    @classmethod
+    def _weighed(cls, variants: str, info: ValidationInfo) -> str:
+        rawless = info.data.get("models") == "krea" and not info.data.get("krea_raw")
+        for variant in variants.split(",") if variants else ():
+            if variant not in RECIPES:
+                raise ValueError(f"{variant!r} is none of {', '.join(RECIPES)}")
+            if rawless and RECIPES[variant].weights == "raw":
+                raise ValueError(f"{variant!r} is painted by Krea-2-Raw, and EASEL_KREA_RAW is empty")
+        return variants
+
+    @property
+    def painted(self) -> tuple[str, ...]:
+        """The variants that a worker paints."""
+        if self.variants:
+            return tuple(self.variants.split(","))
+        has_raw = self.models != "krea" or self.krea_raw
+        return tuple(variant for variant, recipe in RECIPES.items() if recipe.weights == "turbo" or has_raw)
+
     @property
     def limits(self) -> Limits:
         """What each workspace may have going."""
@@ -103,9 +129,14 @@ class Settings(BaseSettings):
 
     @property
     def krea(self) -> KreaSources:
-        """Where Krea's open weights are."""
-        parts = self.krea_parts or self.krea_turbo
-        return KreaSources(self.krea_turbo, self.krea_raw or None, parts, self.krea_style_lora or None)
+        """Where those of Krea's open weights are that paint here."""
+        needed = {RECIPES[variant].weights for variant in self.painted}
+        return KreaSources(
+            turbo=self.krea_turbo if "turbo" in needed else None,
+            raw=self.krea_raw if "raw" in needed else None,
+            parts=self.krea_parts or self.krea_turbo,
+            style_lora=(self.krea_style_lora or None) if "turbo" in needed else None,
+        )
 
     @property
     def expander(self) -> Chat | None:

@@ -62,7 +62,12 @@ def load_painter(settings: Settings) -> Painter:
         if settings.models == "krea":  # here: the null painter starts without torch
             from easel.style.krea import KreaPainter
 
-            return KreaPainter.load(settings.krea, chat=settings.expander)
+            return KreaPainter.load(settings.krea, settings.device, chat=settings.expander)
+        if settings.device.startswith("cuda"):
+            raise CheckpointError(
+                f"EASEL_DEVICE is {settings.device!r}, and nano paints on the processor: unset it, or paint "
+                "with EASEL_MODELS=krea"
+            )
         from easel.style.painter import SHIPPED, NanoPainter
     except ModuleNotFoundError as error:
         raise CheckpointError(f"{error.name!r} is not installed: pip install 'easel[worker]'") from error

@@ -724,3 +724,14 @@ def test_a_text_encoder_as_qwen_publishes_it_hears_the_same(turbo, tmp_path):
     )
     one, other = (text.tapped("a fox in the snow") for text in texts)
     assert torch.equal(one, other)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_worker_for_large_alone_loads_raw_alone(turbo, raw, monkeypatch):
+    monkeypatch.setitem(RECIPES, "large", replace(RECIPES["large"], steps=2))
+    given = Settings(models="krea", krea_turbo=str(turbo), krea_raw=str(raw), variants="large")
+    assert hub.places(given.krea, hub.here) == ({"raw": raw}, turbo)
+    painter = KreaPainter.load(given.krea, "cpu")
+    assert paint(painter, "large").details["weights"] == "raw"
+    with pytest.raises(CheckpointError, match=r"EASEL_DEVICE is 'cuda:99', and PyTorch sees \d+ GPUs"):
+        KreaPainter.load(given.krea, "cuda:99")

@@ -3,17 +3,21 @@
 from fastapi import Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from easel.api.given import TheHouse
+from easel.catalog import MODELS
 from easel.errors import Unavailable
 from easel.store import jobs, queue, workers
 
 
 class Health(BaseModel):
-    """That all is well."""
+    """That all is well, or how far."""
 
     status: str
+    waits: dict[str, str] = Field(
+        {}, description="Models whose jobs wait, and why.", exclude_if=lambda waits: not waits
+    )
 
 
 async def healthz() -> Health:
@@ -25,7 +29,8 @@ async def readyz(house: TheHouse) -> Health:
     """Whether jobs are being worked on; if not, why."""
     found = await workers.alive(house.database)
     if any(worker.state == "ready" for worker in found):
-        return Health(status="ready")
+        waits = {variant: why for variant in MODELS if (why := workers.why_waiting(found, variant))}
+        return Health(status="ready", waits=waits)
     reasons = [worker.error for worker in found if worker.error]
     reasons += ["a worker is loading its checkpoint" for worker in found if worker.state == "loading"]
     raise Unavailable(

@@ -156,19 +156,27 @@ def safety(settings: "Settings") -> str:
 
 def workers(settings: "Settings") -> str:
     """The workers that are alive, as they say of themselves."""
-    from easel.store import workers
+    from easel.catalog import MODELS
+    from easel.store import queue, workers
     from easel.store.opening import open_database
 
-    async def ask() -> list[workers.Worker]:
+    async def ask() -> tuple[list[workers.Worker], dict[str, int]]:
         async with open_database(settings) as database:
-            return await workers.alive(database)
+            waiting = {line: count for line, state, count in await queue.depth(database) if state == "queued"}
+            return await workers.alive(database), waiting
 
     if not settings.database_url and not local():
         return "none now: `easel serve` starts one"
-    alive = asyncio.run(ask())
+    alive, waiting = asyncio.run(ask())
     said = ", ".join(
-        f"process {worker.pid} on {worker.host} {worker.error or worker.state}" for worker in alive
+        f"process {worker.pid} on {worker.host} {worker.error or worker.state}"
+        f" ({' '.join(line for line in worker.lines if line in MODELS)})"
+        for worker in alive
     )
     if not any(worker.state == "ready" for worker in alive):
         raise Trouble(f"{said or 'none is alive'}: start one with `easel work`")
-    return said
+    idle = {variant: why for variant in MODELS if (why := workers.why_waiting(alive, variant))}
+    for variant, why in idle.items():
+        if waiting.get(variant):
+            raise Trouble(f"{said}; jobs for {variant} that wait: {waiting[variant]}: {why}")
+    return f"{said}; nobody paints {', '.join(idle)}" if idle else said

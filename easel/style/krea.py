@@ -73,7 +73,7 @@ class KreaPainter:
         self._wardrobe = KreaWardrobe(plan.transformers, device, style_lora)
         self._wiring = wiring(style_lora) if style_lora else None
         self._transformers = Transformers(plan.transformers, device)
-        self._transformers.take("turbo")  # the first picture need not wait for it
+        self._transformers.take(next(iter(plan.transformers)))  # the first picture need not wait for it
         self._text = open_weights.load_text(plan.text, plan.parts, text_device)
         vae = plan.vae.load(device)
         self._training_vae = twin(vae)  # it remembers what it is at, so each thread has its own
@@ -83,11 +83,15 @@ class KreaPainter:
 
     @classmethod
     def load(
-        cls, sources: KreaSources, reader: Path = SHIPPED / "reader", chat: Chat | None = None
+        cls,
+        sources: KreaSources,
+        on_device: str = "",
+        reader: Path = SHIPPED / "reader",
+        chat: Chat | None = None,
     ) -> "KreaPainter":
         """The painter of these weights, fetched if need be; `chat` expands prompts in place of their text
         encoder. Raises CheckpointError saying what is wrong."""
-        device = best_device()
+        device = best_device(on_device)
         free = free_memory(device)
         plan = open_weights.planned(*places(sources, partial(fetched, memory=free)))
         open_weights.check_memory(plan, free)
