@@ -16,6 +16,7 @@ import structlog
 
 from easel.catalog import MODELS
 from easel.errors import AddressInUse, Unavailable
+from easel.licence import NOTICE, check_filtered
 from easel.process import follow, log_to_stderr
 from easel.settings import Settings
 from easel.store import tokens, workspaces
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 def serve(settings: Settings, ready_file: Path | None = None) -> None:
     """Run the database, one API process and one worker until SIGTERM; start again what dies."""
     log_to_stderr()
+    check_filtered(settings)
     if settings.database_url:
         return _serve(settings, None, ready_file)
     embedded = Embedded(settings.data)
@@ -117,6 +119,8 @@ async def _prepare(database: Database, settings: Settings, url: str) -> Welcome:
         f'Try: curl -s {url}/generate/image/krea/krea-2/medium -H "Authorization: Bearer {bearer}"'
         " -H 'Content-Type: application/json' -d '{\"prompt\": \"a fox in the snow\"}'"
     )
+    if settings.models == "krea":
+        lines.append(NOTICE)
     if unpainted := [variant for variant in MODELS if variant not in settings.painted]:
         lines.append(f"Its worker does not paint {', '.join(unpainted)}: such jobs wait for one that does")
     return Welcome("\n".join(lines), {"url": url, "token": token})

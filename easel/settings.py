@@ -3,9 +3,9 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from easel.catalog import RECIPES
@@ -65,11 +65,13 @@ class Settings(BaseSettings):
     requests_per_minute: int | None = Field(None, ge=1)
     """How many requests of a token each API process answers in a minute; further ones are refused."""
     safety: Literal["on", "off"] = "on"
-    """Whether prompts and pictures are filtered."""
+    """Whether prompts and pictures are filtered by what ships."""
     moderation_url: str | None = None
     """An OpenAI-compatible `/v1/moderations` that judges in place of the filter that ships."""
     moderation_key: str | None = Field(None, repr=False)
     """What is sent to it as the bearer token."""
+    filtered_elsewhere: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
+    """What filters prompts and pictures where easel does not, in words: Krea's licence asks for a filter."""
     models: Literal["nano", "krea", "null"] = "nano"
     """Which painter works: the trained small model, Krea's open weights, or flat colours for tests."""
     checkpoint: Path | None = None
@@ -121,6 +123,11 @@ class Settings(BaseSettings):
             return tuple(self.variants.split(","))
         has_raw = self.models != "krea" or self.krea_raw
         return tuple(variant for variant, recipe in RECIPES.items() if recipe.weights == "turbo" or has_raw)
+
+    @property
+    def is_unfiltered(self) -> bool:
+        """Whether nothing here judges prompts and pictures."""
+        return self.safety == "off" and not self.moderation_url
 
     @property
     def limits(self) -> Limits:

@@ -143,9 +143,13 @@ def checkpoint(settings: "Settings") -> str:
 
 def safety(settings: "Settings") -> str:
     """The filter, asked once."""
+    from easel.licence import check_filtered
     from easel.safety.guard import guard_of
 
-    if settings.safety == "off":
+    check_filtered(settings)
+    if settings.is_unfiltered and settings.filtered_elsewhere:
+        return f"off here, filtered elsewhere: {settings.filtered_elsewhere} (EASEL_FILTERED_ELSEWHERE)"
+    if settings.is_unfiltered:
         raise Trouble("OFF: pictures of anything are painted, kept and shown; unset EASEL_SAFETY")
     try:
         asyncio.run(guard_of(settings).check_prompt("a fox"))

@@ -19,6 +19,7 @@ from easel.engine.krea import (
     times_of,
 )
 from easel.errors import EngineError
+from easel.licence import NOTICE
 from easel.model import krea2, open_weights
 from easel.model.files import fingerprint
 from easel.model.hub import fetched, places
@@ -47,11 +48,6 @@ from easel.style.krea_taste import told_taste
 from easel.style.krea_training import School, train
 from easel.style.painter import SHIPPED
 from easel.style.schemes import schemes
-
-NOTICE = (  # as the licence asks of whoever makes the model available
-    "Krea 2 is licensed under the Krea 2 Community License Agreement. For more information, visit "
-    "https://krea.ai/krea-2-licensing."
-)
 
 
 class KreaPainter:
