@@ -308,7 +308,9 @@ async def details(database: Database, workspace_id: UUID, job_id: UUID) -> JobDe
     )
     async with database.read() as connection:
         row = _found((await connection.execute(query)).one_or_none(), job_id)
-    waits = row.status not in TERMINAL
+    why = None
+    if row.status not in TERMINAL:
+        why = workers.why_waiting(await workers.alive(database), row.variant or queue.ANALYSE)
     return JobDetails(
         job_id=row.id,
         kind=row.kind,
@@ -324,9 +326,7 @@ async def details(database: Database, workspace_id: UUID, job_id: UUID) -> JobDe
         created_at=row.created_at,
         started_at=row.started_at,
         completed_at=row.completed_at,
-        waits_because=workers.why_waiting(await workers.alive(database), row.variant or queue.ANALYSE)
-        if waits
-        else None,
+        waits_because=why,
         details=row.details,
     )
 
