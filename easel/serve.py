@@ -122,7 +122,8 @@ async def _prepare(database: Database, settings: Settings, url: str) -> Welcome:
     if settings.models == "krea":
         lines.append(NOTICE)
     if unpainted := [variant for variant in MODELS if variant not in settings.painted]:
-        lines.append(f"Its worker does not paint {', '.join(unpainted)}: such jobs wait for one that does")
+        left = ", ".join(unpainted if settings.trains else [*unpainted, "training"])
+        lines.append(f"Its worker takes no jobs for {left}: they wait for one that does")
     return Welcome("\n".join(lines), {"url": url, "token": token})
 
 

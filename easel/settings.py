@@ -135,6 +135,11 @@ class Settings(BaseSettings):
         return Limits(self.billing == "prepaid", self.concurrency, self.backlog)
 
     @property
+    def trains(self) -> bool:
+        """Whether a worker trains styles: with Krea's weights that takes Raw."""
+        return self.models != "krea" or "large" in self.painted
+
+    @property
     def krea(self) -> KreaSources:
         """Where those of Krea's open weights are that paint here."""
         needed = {RECIPES[variant].weights for variant in self.painted}

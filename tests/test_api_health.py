@@ -28,7 +28,7 @@ def server(postgres: str, tmp_path: Path) -> Iterator[Api]:
         yield api
 
 
-def say(api: Api, state: str, error: str | None = None, lines: Sequence[str] = queue.PAINT) -> None:
+def say(api: Api, state: str, error: str | None = None, lines: Sequence[str] = queue.JOBS) -> None:
     worker = workers.Worker(uuid4(), "here", 1, state, lines, error)
     api.store(lambda database: workers.say(database, worker))
 
@@ -68,6 +68,7 @@ def test_a_ready_server_tells_of_models_that_no_worker_paints(server: Api) -> No
         "waits": {
             "medium-turbo": "a worker is loading its checkpoint",
             "large": "no running worker takes jobs for large: start one with `easel work`",
+            "training": "no running worker takes jobs for training: start one with `easel work`",
         },
     }
 

@@ -15,7 +15,7 @@ import typer
 import yaml
 from answering import answering
 from at_work import BASE
-from conftest import fresh_database, opened
+from databases import fresh_database, opened
 from sqlalchemy import text
 
 from easel.api.routes import PUBLIC
@@ -186,17 +186,19 @@ def test_workers_are_scaled_by_the_jobs_that_they_can_paint(database_url: str) -
             async with database.begin() as connection:
                 for entrypoint in (queue.ANALYSE, queue.TRAIN, queue.DELIVER):
                     await queue.add(connection, entrypoint, uuid4())
-            assert await depths(database) == [2, 3 + 4 + 2]
+            assert await depths(database) == [2 + 1, 3 + 4 + 1]
             await queue.take(database, ["large"], uuid4(), 1)
-            assert await depths(database) == [2, 9], "what is being painted keeps its worker"
+            assert await depths(database) == [3, 8], "what is being painted keeps its worker"
             [entry] = await queue.take(database, ["large"], uuid4(), 1)
             claim = await jobs.claim(database, entry.row)
             assert claim is not None
             await jobs.fail(database, claim, entry, code="timeout", message="")
-            assert await depths(database) == [1, 9]
+            assert await depths(database) == [2, 8]
 
     asyncio.run(story())
     assert sorted(queries) == ["easel-worker-large", "easel-worker-turbo"]
     for name, query in queries.items():
-        held = set(painted(containers()[name]["args"]))
-        assert held == {variant for variant in MODELS if f"'{variant}'" in query}
+        variants = painted(containers()[name]["args"])
+        trains = Settings(models="krea", variants=",".join(variants)).trains
+        held = {*variants, *([queue.TRAIN] if trains else [])}
+        assert held == {line for line in (*MODELS, queue.TRAIN) if f"'{line}'" in query}

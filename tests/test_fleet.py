@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from answering import colours, data_uri
 from at_work import BASE
 from at_work import working as working_here
 from databases import opened
@@ -24,6 +25,7 @@ from easel.cli.main import app
 from easel.engine.null import NullPainter
 from easel.errors import CheckpointError
 from easel.schema.generation import GenerationRequest
+from easel.schema.styles import TrainingRequest
 from easel.sdk.client import Client
 from easel.settings import Settings
 from easel.store import jobs, queue, workers, workspaces
@@ -146,6 +148,27 @@ def test_a_killed_workers_job_is_painted_by_another_that_holds_its_variant(
     asyncio.run(story())
 
 
+def test_a_training_with_kreas_weights_waits_for_a_worker_that_has_raw(
+    database_url: str, blobs: Blobs
+) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database:
+            workspace = await workspaces.default(database)
+            asked = TrainingRequest(name="prints", urls=list(map(data_uri, colours(3))), max_train_steps=1)
+            job = await jobs.submit_training(database, workspace, asked, [], base_url=BASE)
+            krea: dict[str, Any] = {"models": "krea", "safety": "on"}
+            async with working_here(database, blobs, NullPainter(), krea_raw="", **krea):
+                medium = await submitted(database, workspace, "medium")
+                assert (await ended(database, medium)).status == "completed"
+                told = await jobs.details(database, workspace, job.job_id)
+                assert (told.status, told.started_at) == ("queued", None)
+                assert "takes jobs for training" in (told.waits_because or "")
+                async with working_here(database, blobs, NullPainter(), variants=RAW, **krea):
+                    assert (await ended(database, job.job_id)).status == "completed"
+
+    asyncio.run(story())
+
+
 def test_jobs_that_nobody_paints_keep_no_turns_for_others(database_url: str) -> None:
     async def story() -> None:
         async with opened(database_url) as database:
@@ -228,10 +251,12 @@ def test_a_server_whose_worker_paints_no_large_tells_so_everywhere(
         ready = httpx.get(f"{served.url}/readyz").json()
         assert ready["status"] == "ready"
         assert ready["waits"].keys() == {"large"}
-        assert "does not paint large" in (data_folder / "serve.log").read_text()
+        assert "takes no jobs for large: they wait" in (data_folder / "serve.log").read_text()
         monkeypatch.setenv("EASEL_DATA", str(served.data))
         settings = Settings()
-        assert doctor.workers(settings).endswith("ready (medium medium-turbo); nobody paints large")
+        assert doctor.workers(settings).endswith(
+            "ready (medium medium-turbo analysis training); nobody takes jobs for large"
+        )
         assert "jobs for large" in (why_waiting(client, client.submit("a fox", model="large")) or "")
         with pytest.raises(doctor.Trouble, match="jobs for large that wait: 1: no running worker"):
             doctor.workers(settings)

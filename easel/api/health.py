@@ -6,7 +6,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
 from easel.api.given import TheHouse
-from easel.catalog import MODELS
 from easel.errors import Unavailable
 from easel.store import jobs, queue, workers
 
@@ -16,7 +15,7 @@ class Health(BaseModel):
 
     status: str
     waits: dict[str, str] = Field(
-        {}, description="Models whose jobs wait, and why.", exclude_if=lambda waits: not waits
+        {}, description="Models, or `training`, whose jobs wait, and why.", exclude_if=lambda waits: not waits
     )
 
 
@@ -29,7 +28,7 @@ async def readyz(house: TheHouse) -> Health:
     """Whether jobs are being worked on; if not, why."""
     found = await workers.alive(house.database)
     if any(worker.state == "ready" for worker in found):
-        waits = {variant: why for variant in MODELS if (why := workers.why_waiting(found, variant))}
+        waits = {line: why for line in queue.JOBS if (why := workers.why_waiting(found, line))}
         return Health(status="ready", waits=waits)
     reasons = [worker.error for worker in found if worker.error]
     reasons += ["a worker is loading its checkpoint" for worker in found if worker.state == "loading"]

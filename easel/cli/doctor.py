@@ -160,7 +160,6 @@ def safety(settings: "Settings") -> str:
 
 def workers(settings: "Settings") -> str:
     """The workers that are alive, as they say of themselves."""
-    from easel.catalog import MODELS
     from easel.store import queue, workers
     from easel.store.opening import open_database
 
@@ -173,14 +172,13 @@ def workers(settings: "Settings") -> str:
         return "none now: `easel serve` starts one"
     alive, waiting = asyncio.run(ask())
     said = ", ".join(
-        f"process {worker.pid} on {worker.host} {worker.error or worker.state}"
-        f" ({' '.join(line for line in worker.lines if line in MODELS)})"
+        f"process {worker.pid} on {worker.host} {worker.error or worker.state} ({' '.join(worker.lines)})"
         for worker in alive
     )
     if not any(worker.state == "ready" for worker in alive):
         raise Trouble(f"{said or 'none is alive'}: start one with `easel work`")
-    idle = {variant: why for variant in MODELS if (why := workers.why_waiting(alive, variant))}
-    for variant, why in idle.items():
-        if waiting.get(variant):
-            raise Trouble(f"{said}; jobs for {variant} that wait: {waiting[variant]}: {why}")
-    return f"{said}; nobody paints {', '.join(idle)}" if idle else said
+    idle = {line: why for line in queue.JOBS if (why := workers.why_waiting(alive, line))}
+    for line, why in idle.items():
+        if waiting.get(line):
+            raise Trouble(f"{said}; jobs for {line} that wait: {waiting[line]}: {why}")
+    return f"{said}; nobody takes jobs for {', '.join(idle)}" if idle else said

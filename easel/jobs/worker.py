@@ -55,7 +55,8 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="painter")
         self._trainer = ThreadPoolExecutor(1, thread_name_prefix="trainer", initializer=_give_way)
         lines = (*settings.painted, queue.ANALYSE)
-        self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading", lines)
+        taken = (*lines, queue.TRAIN) if settings.trains else lines
+        self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading", taken)
         self._news = asyncio.Event()  # the state has changed
         self._tools: tuple[Painter, Guard] | None = None
         self._jobs = Line(database, lines, self._self.id, 1, self._do)
@@ -74,8 +75,12 @@ class Worker:
         background = [asyncio.create_task(self._be_present()), asyncio.create_task(self._prune())]
         delivering = asyncio.create_task(self._deliveries.run())
         await self._load_tools()
-        painting = [self._jobs.run(), self._trainings.run()] if self._tools else []
-        await asyncio.gather(*painting, delivering)
+        begun = [delivering]
+        if self._tools:
+            begun.append(asyncio.create_task(self._jobs.run()))
+        if self._tools and self._settings.trains:
+            begun.append(asyncio.create_task(self._trainings.run()))
+        await asyncio.gather(*begun)
         for task in background:
             task.cancel()
         await workers.leave(self._database, self._self.id)

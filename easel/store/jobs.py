@@ -310,7 +310,7 @@ async def details(database: Database, workspace_id: UUID, job_id: UUID) -> JobDe
         row = _found((await connection.execute(query)).one_or_none(), job_id)
     why = None
     if row.status not in TERMINAL:
-        why = workers.why_waiting(await workers.alive(database), row.variant or queue.ANALYSE)
+        why = workers.why_waiting(await workers.alive(database), row.variant or row.kind)
     return JobDetails(
         job_id=row.id,
         kind=row.kind,

@@ -25,6 +25,7 @@ ANALYSE = "analysis"
 TRAIN = "training"
 DELIVER = "deliver"
 PAINT = (*MODELS, ANALYSE)  # what needs a painter: a line for each variant, since not every worker has all
+JOBS = (*PAINT, TRAIN)  # trainings take minutes, and keep no picture waiting
 LEASE = timedelta(seconds=3)
 # PgQueuer's own way in logs each entry as well, and the bell would be one more errand.
 ENTER = "INSERT INTO pgqueuer (entrypoint, payload, priority, execute_after, status)"

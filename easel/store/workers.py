@@ -10,12 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from easel.store import tables
 from easel.store.database import Database
+from easel.store.queue import TRAIN
 
 FORGOTTEN_AFTER = "interval '10 seconds'"
-# All lines that the workers take from who take from `line`.
+# The lines that the workers who take from `line` take from in turn; trainings are done beside the rest.
 SHARED_WITH = f"""
     SELECT array_agg(DISTINCT shared) FROM workers, unnest(lines) AS shared
-    WHERE {{line}} = ANY (lines) AND state <> 'failed' AND seen_at > now() - {FORGOTTEN_AFTER}
+    WHERE {{line}} = ANY (lines) AND ({{line}} = '{TRAIN}') = (shared = '{TRAIN}')
+        AND state <> 'failed' AND seen_at > now() - {FORGOTTEN_AFTER}
 """
 
 
