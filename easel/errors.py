@@ -20,6 +20,7 @@ EaselError
 │   ├── JobTimeout              timeout
 │   └── Cancelled               cancelled, or taken over by another worker
 ├── CheckpointError             a checkpoint folder that cannot be loaded
+├── Unfiltered                  Krea's weights would be served without a content filter
 ├── StyleError                  a file that is no style for the models here
 ├── NoAnswer                    a language model that gives nothing to go by
 ├── OutboundError               a URL that may not, or cannot, be reached
@@ -167,6 +168,10 @@ class Cancelled(JobError):
 
 class CheckpointError(EaselError):
     """The checkpoint cannot be loaded."""
+
+
+class Unfiltered(EaselError):
+    """Krea's weights are not served without a content filter."""
 
 
 class StyleError(EaselError):

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import structlog
 
+from easel.catalog import MODELS
 from easel.errors import AddressInUse, Unavailable
+from easel.licence import NOTICE, check_filtered
 from easel.process import follow, log_to_stderr
 from easel.settings import Settings
 from easel.store import tokens, workspaces
@@ -34,6 +36,7 @@ log = structlog.get_logger()
 def serve(settings: Settings, ready_file: Path | None = None) -> None:
     """Run the database, one API process and one worker until SIGTERM; start again what dies."""
     log_to_stderr()
+    check_filtered(settings)
     if settings.database_url:
         return _serve(settings, None, ready_file)
     embedded = Embedded(settings.data)
@@ -73,7 +76,7 @@ async def _supervise(
     host, port = listener.getsockname()[:2]
     host = "127.0.0.1" if host == "0.0.0.0" else host
     async with open_database(settings) as database:
-        welcome = await _prepare(database, settings.data, f"http://{host}:{port}")
+        welcome = await _prepare(database, settings, f"http://{host}:{port}")
     handed_down = {"supervisor": os.getpid(), "listening_socket": listener.fileno(), "port": port}
     environment = {**os.environ, **settings.model_copy(update=handed_down).environment()}
     server_file = settings.data / "server.json"
@@ -99,9 +102,9 @@ class Welcome:
     access: dict[str, str]  # url, token
 
 
-async def _prepare(database: Database, data: Path, url: str) -> Welcome:
+async def _prepare(database: Database, settings: Settings, url: str) -> Welcome:
     """This machine's token, which is shown when it is new and kept for the commands of this machine."""
-    file = data / "token"
+    file = settings.data / "token"
     lines = [f"easel serves at {url}"]
     token = file.read_text().strip() if file.exists() else ""
     bearer = f"$(cat '{file}')"
@@ -116,6 +119,11 @@ async def _prepare(database: Database, data: Path, url: str) -> Welcome:
         f'Try: curl -s {url}/generate/image/krea/krea-2/medium -H "Authorization: Bearer {bearer}"'
         " -H 'Content-Type: application/json' -d '{\"prompt\": \"a fox in the snow\"}'"
     )
+    if settings.models == "krea":
+        lines.append(NOTICE)
+    if unpainted := [variant for variant in MODELS if variant not in settings.painted]:
+        left = ", ".join(unpainted if settings.trains else [*unpainted, "training"])
+        lines.append(f"Its worker takes no jobs for {left}: they wait for one that does")
     return Welcome("\n".join(lines), {"url": url, "token": token})
 
 

@@ -3,10 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from easel.catalog import RECIPES
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class KreaSources:
     """What Krea's open weights are read from: each a folder, a safetensors file, or a name on the hub; and
     how they are computed."""
 
-    turbo: str
+    turbo: str | None  # None: `medium` and `medium-turbo` are not painted
     raw: str | None  # None: `large` is not painted
     parts: str  # text encoder, tokenizer and autoencoder; no file
     style_lora: str | None = None  # a safetensors file
@@ -65,11 +67,13 @@ class Settings(BaseSettings):
     requests_per_minute: int | None = Field(None, ge=1)
     """How many requests of a token each API process answers in a minute; further ones are refused."""
     safety: Literal["on", "off"] = "on"
-    """Whether prompts and pictures are filtered."""
+    """Whether prompts and pictures are filtered by what ships."""
     moderation_url: str | None = None
     """An OpenAI-compatible `/v1/moderations` that judges in place of the filter that ships."""
     moderation_key: str | None = Field(None, repr=False)
     """What is sent to it as the bearer token."""
+    filtered_elsewhere: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
+    """What filters prompts and pictures where easel does not, in words: Krea's licence asks for a filter."""
     models: Literal["nano", "krea", "null"] = "nano"
     """Which painter works: the trained small model, Krea's open weights, or flat colours for tests."""
     checkpoint: Path | None = None
@@ -100,17 +104,56 @@ class Settings(BaseSettings):
     compile: Literal["on", "off"] = "on"
     """Whether blocks are compiled on a GPU: pictures are faster, and the first start takes a minute more."""
 
+    device: str = Field("", pattern=r"^(cpu|cuda(:\d+)?)?$")
+    """Where Krea's open weights paint: `cuda:1` is the second GPU; without it, the first, if there is one."""
+    variants: str = ""
+    """What a worker paints, with commas between: `medium,large`; without it, all that it has weights for."""
+
+    @field_validator("variants")
+    @classmethod
+    def _weighed(cls, variants: str, info: ValidationInfo) -> str:
+        rawless = info.data.get("models") == "krea" and not info.data.get("krea_raw")
+        for variant in variants.split(",") if variants else ():
+            if variant not in RECIPES:
+                raise ValueError(f"{variant!r} is none of {', '.join(RECIPES)}")
+            if rawless and RECIPES[variant].weights == "raw":
+                raise ValueError(f"{variant!r} is painted by Krea-2-Raw, and EASEL_KREA_RAW is empty")
+        return variants
+
+    @property
+    def painted(self) -> tuple[str, ...]:
+        """The variants that a worker paints."""
+        if self.variants:
+            return tuple(self.variants.split(","))
+        has_raw = self.models != "krea" or self.krea_raw
+        return tuple(variant for variant, recipe in RECIPES.items() if recipe.weights == "turbo" or has_raw)
+
+    @property
+    def is_unfiltered(self) -> bool:
+        """Whether nothing here judges prompts and pictures."""
+        return self.safety == "off" and not self.moderation_url
+
     @property
     def limits(self) -> Limits:
         """What each workspace may have going."""
         return Limits(self.billing == "prepaid", self.concurrency, self.backlog)
 
     @property
+    def trains(self) -> bool:
+        """Whether a worker trains styles: with Krea's weights that takes Raw."""
+        return self.models != "krea" or "large" in self.painted
+
+    @property
     def krea(self) -> KreaSources:
-        """Where Krea's open weights are."""
-        parts = self.krea_parts or self.krea_turbo
-        lora = self.krea_style_lora or None
-        return KreaSources(self.krea_turbo, self.krea_raw or None, parts, lora, self.compile == "on")
+        """Where those of Krea's open weights are that paint here."""
+        needed = {RECIPES[variant].weights for variant in self.painted}
+        return KreaSources(
+            turbo=self.krea_turbo if "turbo" in needed else None,
+            raw=self.krea_raw if "raw" in needed else None,
+            parts=self.krea_parts or self.krea_turbo,
+            style_lora=(self.krea_style_lora or None) if "turbo" in needed else None,
+            compiles=self.compile == "on",
+        )
 
     @property
     def expander(self) -> Chat | None:

@@ -11,6 +11,7 @@ import uvloop
 from easel.engine.null import NullPainter
 from easel.errors import CheckpointError, EaselError
 from easel.jobs.worker import Worker
+from easel.licence import check_filtered
 from easel.process import follow, log_to_stderr
 from easel.safety.guard import Guard, guard_of
 from easel.schema.painting import Painter
@@ -21,9 +22,12 @@ log = structlog.get_logger()
 
 
 def work(settings: Settings) -> None:
-    """Paint and deliver until SIGTERM."""
+    """Paint and deliver until SIGTERM; Unfiltered where the licence of the weights forbids that."""
     log_to_stderr()
-    if settings.safety == "off":
+    check_filtered(settings)
+    if settings.is_unfiltered and settings.filtered_elsewhere:
+        log.warning("Filtered elsewhere (EASEL_FILTERED_ELSEWHERE)", by=settings.filtered_elsewhere)
+    elif settings.is_unfiltered:
         log.warning("SAFETY IS OFF (EASEL_SAFETY): pictures of anything are painted, kept and shown")
     try:
         uvloop.run(_work(settings))
@@ -62,7 +66,12 @@ def load_painter(settings: Settings) -> Painter:
         if settings.models == "krea":  # here: the null painter starts without torch
             from easel.style.krea import KreaPainter
 
-            return KreaPainter.load(settings.krea, chat=settings.expander)
+            return KreaPainter.load(settings.krea, settings.device, chat=settings.expander)
+        if settings.device.startswith("cuda"):
+            raise CheckpointError(
+                f"EASEL_DEVICE is {settings.device!r}, and nano paints on the processor: unset it, or paint "
+                "with EASEL_MODELS=krea"
+            )
         from easel.style.painter import SHIPPED, NanoPainter
     except ModuleNotFoundError as error:
         raise CheckpointError(f"{error.name!r} is not installed: pip install 'easel[worker]'") from error

@@ -91,7 +91,7 @@ class Api:
         """A queued job, claimed as a worker would."""
 
         async def claimed(database: Database) -> tuple[jobs.Claim, queue.Entry]:
-            entries = await queue.take(database, queue.GENERATE, uuid4(), 1000)
+            entries = await queue.take(database, queue.PAINT, uuid4(), 1000)
             [entry] = [entry for entry in entries if entry.row == UUID(job["job_id"])]
             claim = await jobs.claim(database, entry.row)
             assert claim is not None
@@ -121,7 +121,7 @@ class Api:
         """All webhooks that are due on this machine, sent."""
 
         async def delivered(database: Database) -> None:
-            for entry in await queue.take(database, queue.DELIVER, uuid4(), 1000):
+            for entry in await queue.take(database, [queue.DELIVER], uuid4(), 1000):
                 if (await webhooks.message(database, entry.row)).url.startswith("http://127.0.0.1"):
                     await deliver(entry, database, LOOPBACK, Counter())
 

@@ -30,7 +30,7 @@ async def working(
 ) -> AsyncIterator[None]:
     """A worker with `painter`; without one, its checkpoint cannot be loaded."""
 
-    settings = Settings(models="null", **given)
+    settings = Settings(**{"models": "null", **given})
 
     def load() -> tuple[Painter, Guard]:
         if painter is None:

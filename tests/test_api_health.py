@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,7 +18,7 @@ from answering import MEDIUM, Api, answering, in_new_workspace, picture
 from databases import fresh_database, migrate, postmaster
 from prometheus_client.parser import text_string_to_metric_families
 
-from easel.store import workers
+from easel.store import queue, workers
 from easel.store.embedded import Embedded
 
 
@@ -28,8 +28,8 @@ def server(postgres: str, tmp_path: Path) -> Iterator[Api]:
         yield api
 
 
-def say(api: Api, state: str, error: str | None = None) -> None:
-    worker = workers.Worker(uuid4(), "here", 1, state, error)
+def say(api: Api, state: str, error: str | None = None, lines: Sequence[str] = queue.JOBS) -> None:
+    worker = workers.Worker(uuid4(), "here", 1, state, lines, error)
     api.store(lambda database: workers.say(database, worker))
 
 
@@ -58,6 +58,21 @@ def test_the_server_is_ready_when_a_worker_is(server: Api) -> None:
     assert httpx.get(f"{server.url}/readyz").json() == {"status": "ready"}
 
 
+def test_a_ready_server_tells_of_models_that_no_worker_paints(server: Api) -> None:
+    say(server, "ready", lines=("medium", "analysis"))
+    say(server, "loading", lines=("medium-turbo",))
+    answer = httpx.get(f"{server.url}/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "ready",
+        "waits": {
+            "medium-turbo": "a worker is loading its checkpoint",
+            "large": "no running worker takes jobs for large: start one with `easel work`",
+            "training": "no running worker takes jobs for training: start one with `easel work`",
+        },
+    }
+
+
 def test_a_worker_that_cannot_load_its_checkpoint_says_why(server: Api) -> None:
     say(server, "failed", "transformer.safetensors is missing")
     answer = httpx.get(f"{server.url}/readyz")
@@ -74,7 +89,7 @@ def test_requests_the_queue_and_workers_are_counted(server: Api) -> None:
     assert counted["easel_requests_total", ("POST", MEDIUM, "200")] == 1
     assert counted["easel_requests_total", ("POST", MEDIUM, "400")] == 1
     assert counted["easel_request_seconds_count", (MEDIUM,)] == 2
-    assert counted["easel_queue", ("queued", "generate")] == 1
+    assert counted["easel_queue", ("queued", "medium")] == 1
     assert counted["easel_jobs", ("queued",)] == 1
     assert counted["easel_jobs", ("backlogged",)] == 0
     assert counted["easel_workers", ("ready",)] == 1

@@ -16,6 +16,7 @@ GROUND = {
     "catalog",
     "errors",
     "ids",
+    "licence",
     "outbound",
     "pictures",
     "pricing",

@@ -1,30 +1,38 @@
 """From a claimed job to a kept picture. Alone: python -m pytest tests/test_generate.py"""
 
 import asyncio
+from uuid import UUID
 
 import pytest
-from at_work import painted, working
+from at_work import BASE, painted, working
 from databases import opened
 
 from easel.engine.null import NullPainter
-from easel.store import events, jobs, workers, workspaces
+from easel.schema.generation import GenerationRequest
+from easel.store import events, jobs, workspaces
 from easel.store.blobs import Blobs
+from easel.store.database import Database
 
 
-def test_a_worker_without_a_checkpoint_keeps_running_and_fails_jobs_with_the_reason(
+def test_a_worker_without_a_checkpoint_says_why_and_leaves_its_jobs_to_others(
     database_url: str, blobs: Blobs
 ) -> None:
+    async def why_waiting(database: Database, job_id: UUID) -> str | None:
+        workspace = await workspaces.default(database)
+        return (await jobs.details(database, workspace, job_id)).waits_because
+
     async def story() -> None:
         async with opened(database_url) as database, working(database, blobs):
-            failed = await painted(database)
-            assert failed.error is not None
-            assert failed.error.code == "engine_error"
-            assert "'/nowhere' holds no checkpoint" in failed.error.message
-            (worker,) = await workers.alive(database)
-            while worker.state == "loading":
+            fox = GenerationRequest(prompt="a fox")
+            workspace = await workspaces.default(database)
+            waiting = (await jobs.submit(database, workspace, "medium", fox, base_url=BASE)).job_id
+            while (await why_waiting(database, waiting)) == "a worker is loading its checkpoint":
                 await asyncio.sleep(0.05)
-                (worker,) = await workers.alive(database)
-            assert (worker.state, worker.error) == ("failed", "The folder '/nowhere' holds no checkpoint")
+            assert await why_waiting(database, waiting) == "The folder '/nowhere' holds no checkpoint"
+            async with working(database, blobs, NullPainter()):
+                assert (await painted(database)).status == "completed"
+                assert (await jobs.get(database, workspace, waiting, BASE)).status == "completed"
+                assert await why_waiting(database, waiting) is None
 
     asyncio.run(story())
 

@@ -32,6 +32,7 @@ from easel.cli.doctor import checkpoint
 from easel.cli.main import app
 from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers
 from easel.errors import Cancelled, CheckpointError, EngineError
+from easel.licence import NOTICE
 from easel.model import hub, official, open_weights
 from easel.model.eight_bits import Linear8
 from easel.model.prompts import MOST_TOKENS
@@ -624,7 +625,11 @@ def test_a_whole_server_paints_with_them(turbo, raw, data_folder):
         Client(served.token, served.url) as client,
     ):
         picture = client.generate("a fox", model="medium-turbo", seed=3)
-    assert Image.open(io.BytesIO(picture.content)).size == (1024, 1024)
+        assert NOTICE in client.http.get("/openapi.json").json()["info"]["description"]
+    opened = Image.open(io.BytesIO(picture.content))
+    assert opened.size == (1024, 1024)
+    assert "<Iptc4xmpExt:AISystemUsed>krea</Iptc4xmpExt:AISystemUsed>" in opened.info["XML:com.adobe.xmp"]
+    assert NOTICE in (data_folder / "serve.log").read_text()
 
 
 def test_pictures_are_cut_as_qwens_own_processor_cuts_them():
@@ -724,3 +729,14 @@ def test_a_text_encoder_as_qwen_publishes_it_hears_the_same(turbo, tmp_path):
     )
     one, other = (text.tapped("a fox in the snow") for text in texts)
     assert torch.equal(one, other)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_worker_for_large_alone_loads_raw_alone(turbo, raw, monkeypatch):
+    monkeypatch.setitem(RECIPES, "large", replace(RECIPES["large"], steps=2))
+    given = Settings(models="krea", krea_turbo=str(turbo), krea_raw=str(raw), variants="large")
+    assert hub.places(given.krea, hub.here) == ({"raw": raw}, turbo)
+    painter = KreaPainter.load(given.krea, "cpu")
+    assert paint(painter, "large").details["weights"] == "raw"
+    with pytest.raises(CheckpointError, match=r"EASEL_DEVICE is 'cuda:99', and PyTorch sees \d+ GPUs"):
+        KreaPainter.load(given.krea, "cuda:99")

@@ -394,7 +394,7 @@ def test_a_compiler_that_fails_leaves_the_blocks_uncompiled(turbo):
     torch._dynamo.reset()
     broken = [torch.compile(half, backend=failing) for half in (PLAIN.projected, PLAIN.finished)]
     engine, transformers = painting(turbo, Backend(*broken))
-    warm.warm(engine, transformers)
+    warm.warm(engine, transformers, "turbo")
     assert transformers.backend == PLAIN
     plain, _ = painting(turbo)
     assert torch.equal(engine.unfinished(asked()), plain.unfinished(asked()))
@@ -402,7 +402,7 @@ def test_a_compiler_that_fails_leaves_the_blocks_uncompiled(turbo):
 
 def test_after_warming_up_no_job_waits_for_the_compiler(turbo, graphs):
     engine, transformers = painting(turbo, compiled(by="counting"))
-    warm.warm(engine, transformers)
+    warm.warm(engine, transformers, "turbo")
     made_ready = len(graphs)
     assert made_ready == 4  # one picture, and several references
     for job in (

@@ -159,7 +159,7 @@ def test_an_entry_is_held_by_one_worker_at_a_time(database_url: str) -> None:
                 for _ in range(20)
             ]
             taken = await asyncio.gather(
-                *(queue.take(database, queue.GENERATE, worker, 5) for worker in made[:4])
+                *(queue.take(database, queue.PAINT, worker, 5) for worker in made[:4])
             )
             rows = [entry.row for entries in taken for entry in entries]
             assert len(rows) == len(set(rows))

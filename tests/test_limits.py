@@ -51,7 +51,7 @@ async def submitted(database: Database, workspace: UUID, limits: Limits = jobs.U
 
 
 async def taken(database: Database) -> queue.Entry:
-    [entry] = await queue.take(database, queue.GENERATE, uuid4(), 1)
+    [entry] = await queue.take(database, queue.PAINT, uuid4(), 1)
     return entry
 
 
@@ -136,7 +136,7 @@ def test_two_hundred_jobs_leave_the_backlog_exactly_in_their_order(database_url:
                     await jobs.cancel(database, workspace, claim.id, BASE, limits=limits)
                     await jobs.discard(database, entry)
                 assert begun == made[: len(begun)]
-            assert await queue.take(database, queue.GENERATE, uuid4(), 1) == []
+            assert await queue.take(database, queue.PAINT, uuid4(), 1) == []
 
     asyncio.run(story())
 
@@ -149,7 +149,7 @@ def test_of_jobs_ended_at_once_each_lets_one_out(database_url: str) -> None:
             for _ in range(50):
                 await submitted(database, workspace, limits)
             for _ in range(10):
-                entries = await queue.take(database, queue.GENERATE, uuid4(), 10)
+                entries = await queue.take(database, queue.PAINT, uuid4(), 10)
                 assert len(entries) == 5
                 claims = [(await jobs.claim(database, entry.row), entry) for entry in entries]
                 await asyncio.gather(
@@ -159,7 +159,7 @@ def test_of_jobs_ended_at_once_each_lets_one_out(database_url: str) -> None:
                         if claim
                     )
                 )
-            assert await queue.take(database, queue.GENERATE, uuid4(), 10) == []
+            assert await queue.take(database, queue.PAINT, uuid4(), 10) == []
 
     asyncio.run(story())
 

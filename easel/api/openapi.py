@@ -10,6 +10,7 @@ from pydantic import BaseModel
 import easel
 from easel.api.given import BaseURL
 from easel.catalog import Model
+from easel.licence import NOTICE
 from easel.schema.generation import GenerationRequest
 
 EXAMPLES: dict[str, Any] = {
@@ -152,9 +153,9 @@ def inline(kind: type[BaseModel]) -> dict[str, Any]:
 
 def document(app: FastAPI) -> dict[str, Any]:
     """The whole document of `app`."""
-    described = get_openapi(
-        title="easel", version=easel.__version__, description=easel.__doc__, routes=app.routes
-    )
+    paints_krea = app.state.house.settings.models == "krea"
+    about = f"{easel.__doc__}\n\n{NOTICE}" if paints_krea else easel.__doc__
+    described = get_openapi(title="easel", version=easel.__version__, description=about, routes=app.routes)
     described["components"]["securitySchemes"] = {"bearerAuth": {"type": "http", "scheme": "bearer"}}
     described["security"] = [{"bearerAuth": []}]
     described["webhooks"] = {

@@ -143,9 +143,13 @@ def checkpoint(settings: "Settings") -> str:
 
 def safety(settings: "Settings") -> str:
     """The filter, asked once."""
+    from easel.licence import check_filtered
     from easel.safety.guard import guard_of
 
-    if settings.safety == "off":
+    check_filtered(settings)
+    if settings.is_unfiltered and settings.filtered_elsewhere:
+        return f"off here, filtered elsewhere: {settings.filtered_elsewhere} (EASEL_FILTERED_ELSEWHERE)"
+    if settings.is_unfiltered:
         raise Trouble("OFF: pictures of anything are painted, kept and shown; unset EASEL_SAFETY")
     try:
         asyncio.run(guard_of(settings).check_prompt("a fox"))
@@ -156,19 +160,25 @@ def safety(settings: "Settings") -> str:
 
 def workers(settings: "Settings") -> str:
     """The workers that are alive, as they say of themselves."""
-    from easel.store import workers
+    from easel.store import queue, workers
     from easel.store.opening import open_database
 
-    async def ask() -> list[workers.Worker]:
+    async def ask() -> tuple[list[workers.Worker], dict[str, int]]:
         async with open_database(settings) as database:
-            return await workers.alive(database)
+            waiting = {line: count for line, state, count in await queue.depth(database) if state == "queued"}
+            return await workers.alive(database), waiting
 
     if not settings.database_url and not local():
         return "none now: `easel serve` starts one"
-    alive = asyncio.run(ask())
+    alive, waiting = asyncio.run(ask())
     said = ", ".join(
-        f"process {worker.pid} on {worker.host} {worker.error or worker.state}" for worker in alive
+        f"process {worker.pid} on {worker.host} {worker.error or worker.state} ({' '.join(worker.lines)})"
+        for worker in alive
     )
     if not any(worker.state == "ready" for worker in alive):
         raise Trouble(f"{said or 'none is alive'}: start one with `easel work`")
-    return said
+    idle = {line: why for line in queue.JOBS if (why := workers.why_waiting(alive, line))}
+    for line, why in idle.items():
+        if waiting.get(line):
+            raise Trouble(f"{said}; jobs for {line} that wait: {waiting[line]}: {why}")
+    return f"{said}; nobody takes jobs for {', '.join(idle)}" if idle else said

@@ -93,6 +93,8 @@ def generate(
             model=model,
             **wishes,
         )
+        if why := why_waiting(client, job):
+            say(f"It waits: {why}.")
         try:
             picture = client.wait(job) if as_json else watch(client, job)
         except KeyboardInterrupt:
@@ -136,6 +138,14 @@ def read_moodboard(text: str) -> Board:
     except ValueError:
         told = f"{text!r} is no moodboard: write its id, as `easel moodboard list` shows it, or id:0.5"
         raise typer.BadParameter(told, param_hint="--moodboard") from None
+
+
+def why_waiting(client: Client, job: jobs.Job) -> str | None:
+    """Why nobody begins to paint; a server that is no easel does not tell."""
+    try:
+        return client.jobs.details(job.job_id).waits_because
+    except NotFound:
+        return None
 
 
 def watch(client: Client, job: jobs.Job) -> Picture:

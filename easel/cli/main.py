@@ -109,8 +109,16 @@ def api(
 
 
 @app.command()
-def work(models: Models = None) -> None:
+def work(
+    models: Models = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where Krea's weights paint: cuda:1, cpu.  [EASEL_DEVICE]")
+    ] = None,
+    variants: Annotated[
+        str | None, typer.Option(help="What it paints: medium,large; all by default.  [EASEL_VARIANTS]")
+    ] = None,
+) -> None:
     """Run one worker, on the database that EASEL_DATABASE_URL names."""
     from easel.work import work
 
-    work(settings_with(models=models))
+    work(settings_with(models=models, device=device, variants=variants))

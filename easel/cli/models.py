@@ -19,7 +19,7 @@ Part = Literal["turbo", "raw", "parts"]
 def sources() -> dict[Part, str]:
     """What each part is read from, as the settings name it."""
     krea = settings_with().krea
-    named: dict[Part, str] = {"turbo": krea.turbo, "raw": krea.raw or "", "parts": krea.parts}
+    named: dict[Part, str] = {"turbo": krea.turbo or "", "raw": krea.raw or "", "parts": krea.parts}
     return {part: source for part, source in named.items() if source}
 
 
@@ -52,7 +52,7 @@ def check() -> None:
     from easel.model import open_weights
     from easel.model.hub import at_hand, check_room, here, places, to_fetch
 
-    device = best_device()
+    device = best_device(settings_with().device)
     free = free_memory(device)
     away = {part: source for part, source in sources().items() if at_hand(source, folders(part)) is None}
     for part, source in away.items():

@@ -9,12 +9,16 @@ from typing import Any
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
+from easel.engine import provenance
+
 PREVIEW_SIDE = 256
 
 
 def png(image: Image, recipe: dict[str, Any]) -> bytes:
-    """A PNG whose metadata says what was painted (`prompt`) and how to paint it again (`easel`, JSON)."""
+    """A PNG whose metadata says what was painted (`prompt`), how to paint it again (`easel`, JSON), and, for
+    programs that read XMP, that a model made it."""
     info = PngInfo()
+    info.add_itxt(provenance.KEYWORD, provenance.made_by(recipe["engine"], recipe["checkpoint"]))
     info.add_itxt("prompt", recipe["prompt"])
     info.add_itxt("easel", json.dumps(recipe, ensure_ascii=False, sort_keys=True))
     buffer = io.BytesIO()

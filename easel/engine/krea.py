@@ -21,6 +21,7 @@ from easel.catalog import Weights
 from easel.engine.sampler import sample, silence
 from easel.engine.steps import Steps
 from easel.engine.voices import KeptVoices
+from easel.errors import CheckpointError
 from easel.model import flow, in_context, latents, shared
 from easel.model.backend import PLAIN, Backend, uncompiled
 from easel.model.lora import Worn, twin, worn
@@ -308,9 +309,13 @@ def peak_gb(device: torch.device) -> float | None:
     return round(torch.cuda.max_memory_allocated(device) / 1e9, 2) if device.type == "cuda" else None
 
 
-def best_device() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def best_device(name: str = "") -> torch.device:
+    """The device of this name, `cpu` or `cuda:1`; without one, the GPU if there is one. CheckpointError
+    where it is not in this machine."""
+    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise CheckpointError(f"EASEL_DEVICE is {name!r}, and PyTorch sees {count} GPUs: the first is cuda:0")
+    return device
 
 
 def free_memory(device: torch.device) -> float:

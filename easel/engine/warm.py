@@ -7,6 +7,7 @@ import structlog
 import torch
 from PIL import Image
 
+from easel.catalog import Weights
 from easel.model import kernels
 from easel.model.backend import PLAIN, Backend, compiled
 
@@ -30,7 +31,7 @@ def fastest(network: Any, dtype: torch.dtype, device: torch.device, compiles: bo
     return replace(backend, **{role: way for role, (_, way) in ways.items()})
 
 
-def warm(engine: "KreaEngine", transformers: "Transformers") -> None:
+def warm(engine: "KreaEngine", transformers: "Transformers", weights: Weights) -> None:
     """Paint one step small, without and with references, so that no job waits for a compiler; where that
     fails, the blocks are left uncompiled, as they are where styles are worn."""
     from easel.engine.krea import Conditioning
@@ -38,7 +39,7 @@ def warm(engine: "KreaEngine", transformers: "Transformers") -> None:
     one = Image.new("RGB", (SIDE, SIDE))
     try:
         for looks in ([], [(one, 0.5)] * 2):
-            small = Conditioning("a fox", "", SIDE, SIDE, 0, "turbo", 1, 0.0, looks=looks)
+            small = Conditioning("a fox", "", SIDE, SIDE, 0, weights, 1, 0.0, looks=looks)
             engine.paint(small, lambda step: None)
     except torch._dynamo.exc.TorchDynamoException as error:
         log.warning("Not compiled (EASEL_COMPILE=off does not try)", error=str(error).partition("\n")[0])

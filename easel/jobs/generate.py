@@ -43,7 +43,7 @@ async def generate(claim: Generation, workshop: Workshop, report: Report) -> Mad
     laps.end("keep_seconds")
     painter = workshop.painter
     timings = {**painting.details.get("timings", {}), **laps.seconds}
-    details = {**painting.details, **board.told, "timings": timings}
+    details = {**painting.details, **board.told, "filter": workshop.guard.name, "timings": timings}
     return Made(painter.engine, painter.checkpoint, details, key, painting.prompt)
 
 

@@ -1,7 +1,7 @@
-"""A line of work: entries of one kind, taken from the queue as they come, each held under a lease."""
+"""A line of work: entries of some kinds, taken from the queue as they come, each held under a lease."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import structlog
@@ -24,13 +24,13 @@ class Line:
     def __init__(
         self,
         database: Database,
-        entrypoint: str,
+        entrypoints: Sequence[str],
         worker: UUID,
         at_once: int,
         perform: Callable[[Entry], Awaitable[None]],
     ) -> None:
         self._database = database
-        self._entrypoint = entrypoint
+        self._entrypoints = entrypoints
         self._worker = worker
         self._at_once = at_once
         self._perform = perform
@@ -53,7 +53,7 @@ class Line:
     async def run(self) -> None:
         """Take and work until stopped; then wait for what was begun, but no longer than the grace."""
         holding = asyncio.create_task(self._hold())
-        with self._database.bell.listening(self._entrypoint, self._wake):
+        with self._database.bell.listening(self._entrypoints, self._wake):
             while not self._stopping:
                 try:
                     await self._database.bell.connect()
@@ -63,13 +63,13 @@ class Line:
                     await asyncio.sleep(AWAY_SECONDS)
         if self._working:
             _, left = await asyncio.wait(self._working, timeout=GRACE_SECONDS)
-            log.info("Stopped", entrypoint=self._entrypoint, left_to_another_worker=len(left))
+            log.info("Stopped", entrypoints=self._entrypoints, left_to_another_worker=len(left))
         holding.cancel()
 
     async def _take_or_wait(self) -> None:
         self._wake.clear()
         free = self._at_once - len(self._working) + len(self._released)
-        taken = await queue.take(self._database, self._entrypoint, self._worker, free) if free else []
+        taken = await queue.take(self._database, self._entrypoints, self._worker, free) if free else []
         for entry in taken:
             if entry not in self._working.values():  # else ours, renewed too late
                 self._begin(entry)
@@ -89,7 +89,7 @@ class Line:
         try:
             await self._perform(entry)
         except Exception:  # the lease lapses, and the entry is taken again
-            log.exception("Work stopped", entrypoint=self._entrypoint, row=str(entry.row))
+            log.exception("Work stopped", entrypoints=self._entrypoints, row=str(entry.row))
 
     async def _hold(self) -> None:
         while True:

@@ -54,13 +54,15 @@ class Worker:
         self._load = load
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="painter")
         self._trainer = ThreadPoolExecutor(1, thread_name_prefix="trainer", initializer=_give_way)
-        self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading")
+        lines = (*settings.painted, queue.ANALYSE)
+        taken = (*lines, queue.TRAIN) if settings.trains else lines
+        self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading", taken)
         self._news = asyncio.Event()  # the state has changed
         self._tools: tuple[Painter, Guard] | None = None
-        self._jobs = Line(database, queue.GENERATE, self._self.id, 1, self._do)
-        self._trainings = Line(database, queue.TRAIN, self._self.id, 1, self._train)
+        self._jobs = Line(database, lines, self._self.id, 1, self._do)
+        self._trainings = Line(database, [queue.TRAIN], self._self.id, 1, self._train)
         self._receivers: Counter[str] = Counter()  # being sent to
-        self._deliveries = Line(database, queue.DELIVER, self._self.id, DELIVERIES_AT_ONCE, self._deliver)
+        self._deliveries = Line(database, [queue.DELIVER], self._self.id, DELIVERIES_AT_ONCE, self._deliver)
 
     def stop(self) -> None:
         """Take nothing more, finish what is begun."""
@@ -69,11 +71,16 @@ class Worker:
         self._deliveries.stop()
 
     async def run(self) -> None:
-        """Work until stopped."""
+        """Work until stopped; without a painter, deliver webhooks and leave the jobs to other workers."""
         background = [asyncio.create_task(self._be_present()), asyncio.create_task(self._prune())]
         delivering = asyncio.create_task(self._deliveries.run())
         await self._load_tools()
-        await asyncio.gather(self._jobs.run(), self._trainings.run(), delivering)
+        begun = [delivering]
+        if self._tools:
+            begun.append(asyncio.create_task(self._jobs.run()))
+        if self._tools and self._settings.trains:
+            begun.append(asyncio.create_task(self._trainings.run()))
+        await asyncio.gather(*begun)
         for task in background:
             task.cancel()
         await workers.leave(self._database, self._self.id)
@@ -119,8 +126,7 @@ class Worker:
         await jobs.sweep(self._database, self._blobs, entry.row)
 
     async def _made(self, claim: Generation | Analysis | Training, entry: Entry) -> Made:
-        if self._tools is None:
-            raise EngineError(f"The worker cannot load its checkpoint: {self._self.error}")
+        assert self._tools, "jobs are taken once the painter is loaded"
         if claim.claims > MOST_CLAIMS:
             raise EngineError(f"The job was begun {MOST_CLAIMS} times and its worker ended each time")
         painter, guard = self._tools

@@ -24,9 +24,10 @@ INDEX = "model_index.json"
 
 def wanted(sources: KreaSources) -> dict[str, list[str]]:
     """Each source with the folders that are needed of it."""
-    folders: dict[str, list[str]] = {sources.turbo: ["transformer"]}
-    if sources.raw:
-        folders.setdefault(sources.raw, ["transformer"])
+    folders: dict[str, list[str]] = {}
+    for transformer in (sources.turbo, sources.raw):
+        if transformer:
+            folders[transformer] = ["transformer"]
     folders.setdefault(sources.parts, []).extend(PARTS)
     return folders
 
@@ -36,9 +37,8 @@ def places(
 ) -> tuple[dict[Weights, Path], Path]:
     """Where the transformers and the other parts are; `find`, which is `here` or `fetched`, says of each."""
     found = {source: find(source, folders) for source, folders in wanted(sources).items()}
-    transformers: dict[Weights, Path] = {"turbo": found[sources.turbo]}
-    if sources.raw:
-        transformers["raw"] = found[sources.raw]
+    named: dict[Weights, str | None] = {"turbo": sources.turbo, "raw": sources.raw}
+    transformers = {weights: found[source] for weights, source in named.items() if source}
     return transformers, found[sources.parts]
 
 

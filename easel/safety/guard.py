@@ -14,6 +14,8 @@ from easel.settings import Settings
 class Guard(Protocol):
     """Lets prompts and pictures pass, or raises UnsafePrompt, UnsafePicture or SafetyUnavailable."""
 
+    name: str  # for the details of what it judged
+
     async def check_prompt(self, prompt: str) -> None:
         """Judge what is asked for."""
         ...
@@ -28,7 +30,10 @@ class Guard(Protocol):
 
 
 class NoGuard:
-    """The filter switched off, but for what is never painted."""
+    """The filter switched off, but for what is never painted; `elsewhere` says who judges the rest."""
+
+    def __init__(self, elsewhere: str = "") -> None:
+        self.name = f"elsewhere: {elsewhere}" if elsewhere else "off"
 
     async def check_prompt(self, prompt: str) -> None:
         """Raise UnsafePrompt if a rule that is always on is broken."""
@@ -44,10 +49,10 @@ class NoGuard:
 
 def guard_of(settings: Settings) -> Guard:
     """The guard that the settings name; CheckpointError if it is not installed."""
-    if settings.safety == "off":
-        return NoGuard()
     if settings.moderation_url:
         return HostedGuard(settings.moderation_url, settings.moderation_key)
+    if settings.safety == "off":
+        return NoGuard(settings.filtered_elsewhere)
     try:
         from easel.safety.shipped import ShippedGuard
     except ModuleNotFoundError as error:

@@ -41,6 +41,8 @@ class Answer(BaseModel):
 class HostedGuard:
     """Asks the endpoint about each prompt and picture; what it cannot be asked about does not pass."""
 
+    name = "a moderation endpoint"
+
     def __init__(self, url: str, key: str | None) -> None:
         self._url = url
         self._headers = {"Content-Type": "application/json"}

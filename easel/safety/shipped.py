@@ -14,6 +14,8 @@ SURE = 0.8  # from here its authors call a picture very likely unsafe; docs/safe
 class ShippedGuard:
     """Holds the network, 110 MB of memory; a picture takes it 25 ms of one core."""
 
+    name = "the filter that ships"
+
     def __init__(self) -> None:
         # One thread: more of them would spin while they wait, on cores that the painter needs.
         self._network = NSFWClassifier(providers=["CPUExecutionProvider"], intra_op_num_threads=1)

@@ -75,5 +75,8 @@ class JobDetails(BaseModel):
     created_at: Time
     started_at: Time | None
     completed_at: Time | None
+    waits_because: Annotated[
+        str | None, Field(description="Why no worker begins it; null where one will, or has.")
+    ] = None
     details: dict[str, Any]
     """The plan of the picture, how many pictures were analysed, or what was learnt; and timings."""

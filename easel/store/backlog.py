@@ -11,22 +11,36 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from easel.errors import TooManyRequests
 from easel.settings import Limits
-from easel.store import queue
+from easel.store import queue, workers
 from easel.store.quick import Quick
 from easel.store.tables import Job
 
 WAIT = 5  # seconds, until it is worth asking a full backlog again
 
 
-# The turn of a job that is queued now: behind its workspace's own, beside the first of all others.
-NEXT_TURN = (
-    "(SELECT greatest(max(turn) + 1, "
-    f"{queue.FIRST_TURN}, 0) FROM jobs WHERE workspace_id = :workspace_id AND status = 'queued')"
-)
+def next_turn(line: str) -> str:
+    """SQL: the turn of a job that is queued now: behind its workspace's own, beside the first of all others.
+
+    Only lines count that the same workers take from: others move at their own pace, or not at all.
+    """
+    return f"""(
+        SELECT greatest(max(mine.last) + 1, min(every.first), 0)
+        FROM unnest(coalesce(({workers.SHARED_WITH.format(line=line)}), ARRAY[{line}])) AS lines (line)
+        CROSS JOIN LATERAL (
+            SELECT max(turn) AS last FROM jobs AS other
+            WHERE other.workspace_id = :workspace_id AND other.status = 'queued'
+                AND coalesce(other.variant, other.kind) = lines.line
+        ) AS mine
+        CROSS JOIN LATERAL (
+            SELECT -max(priority) AS first FROM pgqueuer WHERE entrypoint = lines.line AND status = 'queued'
+        ) AS every
+    )"""
+
+
 PROMOTE = Quick(
     f"""
     WITH job AS (
-        UPDATE jobs SET status = 'queued', turn = {NEXT_TURN}
+        UPDATE jobs SET status = 'queued', turn = {next_turn("coalesce(jobs.variant, jobs.kind)")}
         WHERE id = (
             SELECT id FROM jobs
             WHERE workspace_id = :workspace_id AND completed_at IS NULL AND status = 'backlogged'
@@ -35,7 +49,7 @@ PROMOTE = Quick(
             SELECT count(*) FROM jobs
             WHERE workspace_id = :workspace_id AND completed_at IS NULL AND status IN ('queued', 'processing')
         ))
-        RETURNING id, kind, status, turn
+        RETURNING id, kind, variant, status, turn
     ), entry AS ({queue.ENTER_JOBS})
     SELECT {queue.RING_FOR_JOBS} FROM job
     """

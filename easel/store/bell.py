@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,15 +28,17 @@ class Bell:
         self._connecting = asyncio.Lock()
 
     @contextmanager
-    def listening(self, topic: str, rung: asyncio.Event) -> Iterator[None]:
-        """Set `rung` whenever `topic` is rung, and when the connection is lost."""
-        self._waiting[topic].add(rung)
+    def listening(self, topics: Sequence[str], rung: asyncio.Event) -> Iterator[None]:
+        """Set `rung` whenever one of `topics` is rung, and when the connection is lost."""
+        for topic in topics:
+            self._waiting[topic].add(rung)
         try:
             yield
         finally:
-            self._waiting[topic].discard(rung)
-            if not self._waiting[topic]:
-                del self._waiting[topic]
+            for topic in topics:
+                self._waiting[topic].discard(rung)
+                if not self._waiting[topic]:
+                    del self._waiting[topic]
 
     async def connect(self) -> None:
         """Listen, if that is not so already."""

@@ -41,7 +41,7 @@ async def follow(database: Database, job_id: UUID, after: int = 0) -> AsyncItera
     if await _ended(database, job_id, after):
         return
     rung = asyncio.Event()
-    with database.bell.listening(str(job_id), rung):
+    with database.bell.listening([str(job_id)], rung):
         while True:
             await database.bell.connect()
             rung.clear()

@@ -22,7 +22,7 @@ from easel.schema.pages import Page
 from easel.schema.styles import TrainingRequest
 from easel.schema.times import written
 from easel.settings import Limits
-from easel.store import backlog, events, ledger, queue, styles, tables, workspaces
+from easel.store import backlog, events, ledger, queue, styles, tables, workers, workspaces
 from easel.store.bell import CHANNEL
 from easel.store.blobs import Blobs
 from easel.store.database import Database
@@ -55,7 +55,8 @@ ADD = Quick(  # created not before the workspace was held, where it is
         INSERT INTO jobs (id, workspace_id, token_id, status, kind, variant, request, seed, cost, base_url,
             webhook_url, idempotency_key, asked_hash, created_at, turn)
         VALUES (:id, :workspace_id, :token_id, :status, :kind, :variant, :request, :seed, :cost, :base_url,
-            :webhook_url, :idempotency_key, :asked_hash, clock_timestamp(), {backlog.NEXT_TURN})
+            :webhook_url, :idempotency_key, :asked_hash, clock_timestamp(),
+            {backlog.next_turn("coalesce(:variant, :kind)")})
         ON CONFLICT DO NOTHING
         RETURNING *
     ), entry AS ({queue.ENTER_JOBS})
@@ -307,6 +308,9 @@ async def details(database: Database, workspace_id: UUID, job_id: UUID) -> JobDe
     )
     async with database.read() as connection:
         row = _found((await connection.execute(query)).one_or_none(), job_id)
+    why = None
+    if row.status not in TERMINAL:
+        why = workers.why_waiting(await workers.alive(database), row.variant or row.kind)
     return JobDetails(
         job_id=row.id,
         kind=row.kind,
@@ -322,6 +326,7 @@ async def details(database: Database, workspace_id: UUID, job_id: UUID) -> JobDe
         created_at=row.created_at,
         started_at=row.started_at,
         completed_at=row.completed_at,
+        waits_because=why,
         details=row.details,
     )
 

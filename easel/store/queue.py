@@ -16,15 +16,17 @@ from pgqueuer.ports.repository import EntrypointExecutionParameter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from easel.catalog import MODELS
 from easel.store.bell import CHANNEL, ring
 from easel.store.database import Database, driver_connection
 from easel.store.quick import Quick
 
-GENERATE = "generate"
-TRAIN = "train"
+ANALYSE = "analysis"
+TRAIN = "training"
 DELIVER = "deliver"
+PAINT = (*MODELS, ANALYSE)  # what needs a painter: a line for each variant, since not every worker has all
+JOBS = (*PAINT, TRAIN)  # trainings take minutes, and keep no picture waiting
 LEASE = timedelta(seconds=3)
-FIRST_TURN = f"(SELECT -max(priority) FROM pgqueuer WHERE entrypoint = '{GENERATE}' AND status = 'queued')"
 # PgQueuer's own way in logs each entry as well, and the bell would be one more errand.
 ENTER = "INSERT INTO pgqueuer (entrypoint, payload, priority, execute_after, status)"
 ADD = Quick(
@@ -33,11 +35,9 @@ ADD = Quick(
 )
 REMOVE = Quick("DELETE FROM pgqueuer WHERE id = :id")
 # Of the jobs that a statement calls `job`, those that are queued get an entry, and it is rung for them.
-ENTRYPOINT = f"CASE kind WHEN 'training' THEN '{TRAIN}' ELSE '{GENERATE}' END"  # trainings take minutes
-ENTER_JOBS = (
-    f"{ENTER} SELECT {ENTRYPOINT}, uuid_send(id), -turn, now(), 'queued' FROM job WHERE status = 'queued'"
-)
-RING_FOR_JOBS = f"pg_notify('{CHANNEL}', {ENTRYPOINT})"
+LINE = "coalesce(variant, kind)"
+ENTER_JOBS = f"{ENTER} SELECT {LINE}, uuid_send(id), -turn, now(), 'queued' FROM job WHERE status = 'queued'"
+RING_FOR_JOBS = f"pg_notify('{CHANNEL}', {LINE})"
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,13 @@ async def add(connection: AsyncConnection, entrypoint: str, row: UUID) -> None:
     await ADD.within(connection, entrypoint=entrypoint, payload=row.bytes)
 
 
-async def take(database: Database, entrypoint: str, worker: UUID, most: int) -> list[Entry]:
+async def take(database: Database, entrypoints: Sequence[str], worker: UUID, most: int) -> list[Entry]:
     """Take the first entries that nobody holds, or whose holder has not been heard of for a lease."""
+    unlimited = EntrypointExecutionParameter(concurrency_limit=0)
     async with database.read() as connection:
         taken = await (await _queries(connection)).dequeue(
             batch_size=most,
-            entrypoints={QueueEntrypoint(entrypoint): EntrypointExecutionParameter(concurrency_limit=0)},
+            entrypoints={QueueEntrypoint(entrypoint): unlimited for entrypoint in entrypoints},
             queue_manager_id=QueueManagerId(worker),
             global_concurrency_limit=None,
             heartbeat_timeout=LEASE,

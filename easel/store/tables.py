@@ -136,7 +136,13 @@ class Job(Base):
             "created_at",
             postgresql_where=text("completed_at IS NULL"),
         ),
-        Index("jobs_turns", "workspace_id", "turn", postgresql_where=text("status = 'queued'")),
+        Index(
+            "jobs_turns",
+            "workspace_id",
+            text("coalesce(variant, kind)"),
+            "turn",
+            postgresql_where=text("status = 'queued'"),
+        ),
         Index(
             "jobs_idempotency",
             "workspace_id",
@@ -290,6 +296,7 @@ class Worker(Base):
     host: Mapped[str]
     pid: Mapped[int]
     state: Mapped[str]
+    lines: Mapped[list[str]] = mapped_column(server_default="{}")  # of the queue, that it takes jobs from
     error: Mapped[str | None]  # why it cannot load its checkpoint
     engine: Mapped[str | None]
     checkpoint: Mapped[str | None]

@@ -1,5 +1,6 @@
 """Workers: each says of itself, every other second, that it is there and how it is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,8 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from easel.store import tables
 from easel.store.database import Database
+from easel.store.queue import TRAIN
 
-FORGOTTEN_AFTER = text("interval '10 seconds'")
+FORGOTTEN_AFTER = "interval '10 seconds'"
+# The lines that the workers who take from `line` take from in turn; trainings are done beside the rest.
+SHARED_WITH = f"""
+    SELECT array_agg(DISTINCT shared) FROM workers, unnest(lines) AS shared
+    WHERE {{line}} = ANY (lines) AND ({{line}} = '{TRAIN}') = (shared = '{TRAIN}')
+        AND state <> 'failed' AND seen_at > now() - {FORGOTTEN_AFTER}
+"""
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,7 @@ class Worker:
     host: str
     pid: int
     state: str
+    lines: Sequence[str]  # that it takes jobs from, once it is ready
     error: str | None = None
     engine: str | None = None
     checkpoint: str | None = None
@@ -41,9 +50,19 @@ async def say(database: Database, worker: Worker) -> None:
 async def alive(database: Database) -> list[Worker]:
     """The workers that were heard of in the last ten seconds."""
     columns = [column for column in tables.Worker.__table__.columns if column.name != "seen_at"]
-    query = select(*columns).where(tables.Worker.seen_at > func.now() - FORGOTTEN_AFTER)
+    query = select(*columns).where(tables.Worker.seen_at > func.now() - text(FORGOTTEN_AFTER))
     async with database.read() as connection:
         return [Worker(**row._mapping) for row in await connection.execute(query)]
+
+
+def why_waiting(found: Sequence[Worker], line: str) -> str | None:
+    """Why jobs of this line are not begun; None where one of these workers is ready to."""
+    those = [worker for worker in found if line in worker.lines]
+    if any(worker.state == "ready" for worker in those):
+        return None
+    reasons = [worker.error for worker in those if worker.error]
+    reasons += ["a worker is loading its checkpoint" for worker in those if worker.state == "loading"]
+    return "; ".join(reasons) or f"no running worker takes jobs for {line}: start one with `easel work`"
 
 
 async def leave(database: Database, worker_id: UUID) -> None:
@@ -55,5 +74,5 @@ async def leave(database: Database, worker_id: UUID) -> None:
 async def prune(connection: AsyncConnection) -> None:
     """Forget workers that ended without a word."""
     await connection.execute(
-        delete(tables.Worker).where(tables.Worker.seen_at < func.now() - FORGOTTEN_AFTER)
+        delete(tables.Worker).where(tables.Worker.seen_at < func.now() - text(FORGOTTEN_AFTER))
     )

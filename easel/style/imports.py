@@ -53,7 +53,7 @@ def krea_shapes(settings: Settings) -> Shapes:
 
     from easel.model import open_weights
 
-    if place := hub.at_hand(settings.krea.turbo, ["transformer"]):
+    if place := hub.at_hand(settings.krea_turbo, ["transformer"]):
         return lora.shapes(open_weights.transformer_at(place).network)
     with init_empty_weights():
         return lora.shapes(Krea2Transformer2DModel())

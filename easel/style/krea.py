@@ -20,6 +20,7 @@ from easel.engine.krea import (
 )
 from easel.engine.warm import fastest, warm
 from easel.errors import EngineError
+from easel.licence import NOTICE
 from easel.model import krea2, open_weights
 from easel.model.files import fingerprint
 from easel.model.hub import fetched, places
@@ -49,11 +50,6 @@ from easel.style.krea_training import School, train
 from easel.style.painter import SHIPPED
 from easel.style.schemes import schemes
 
-NOTICE = (  # as the licence asks of whoever makes the model available
-    "Krea 2 is licensed under the Krea 2 Community License Agreement. For more information, visit "
-    "https://krea.ai/krea-2-licensing."
-)
-
 
 class KreaPainter:
     """Holds Krea 2 on the GPU; paints one request at a time."""
@@ -74,24 +70,28 @@ class KreaPainter:
         self._plan, self._device, self._reader = plan, device, reader
         self._wardrobe = KreaWardrobe(plan.transformers, device, style_lora)
         self._wiring = wiring(style_lora) if style_lora else None
-        turbo = plan.transformers["turbo"]
-        backend = fastest(turbo.network, turbo.dtype, device, compiles)
+        first, part = next(iter(plan.transformers.items()))
+        backend = fastest(part.network, part.dtype, device, compiles)
         self._transformers = Transformers(plan.transformers, device, backend)
-        self._transformers.take("turbo")  # the first picture need not wait for it
+        self._transformers.take(first)  # the first picture need not wait for it
         self._text = open_weights.load_text(plan.text, plan.parts, text_device)
         self._engine = KreaEngine(self._transformers, self._text, plan.vae.load(device))
         self._speaker = speaker_of(self._text, is_fast=text_device == device)
         self._expander = expander_of(chat, self._speaker)
         if device.type == "cuda":
-            warm(self._engine, self._transformers)
+            warm(self._engine, self._transformers, first)
 
     @classmethod
     def load(
-        cls, sources: KreaSources, reader: Path = SHIPPED / "reader", chat: Chat | None = None
+        cls,
+        sources: KreaSources,
+        on_device: str = "",
+        reader: Path = SHIPPED / "reader",
+        chat: Chat | None = None,
     ) -> "KreaPainter":
         """The painter of these weights, fetched if need be; `chat` expands prompts in place of their text
         encoder. Raises CheckpointError saying what is wrong."""
-        device = best_device()
+        device = best_device(on_device)
         free = free_memory(device)
         plan = open_weights.planned(*places(sources, partial(fetched, memory=free)))
         open_weights.check_memory(plan, free)
