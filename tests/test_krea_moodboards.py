@@ -1,6 +1,8 @@
 """python -m pytest tests/test_krea_moodboards.py — a moodboard in the words of Krea's text encoder."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
@@ -9,13 +11,14 @@ from PIL import Image
 from easel.errors import Cancelled
 from easel.model import krea2, open_weights
 from easel.model.reader import LookReader
+from easel.model.sequence import Together, seen
 from easel.model.speaker import Speaker
 from easel.model.weights import SHIPPED
 from easel.schema.painting import Alike, Taste
 from easel.settings import KreaSources
 from easel.style.expanders import Mute
 from easel.style.krea import KreaPainter
-from easel.style.krea_taste import TOLD, in_words, keeping
+from easel.style.krea_taste import TOLD, contents, in_words, keeping
 from easel.style.taste import taste
 
 COLOURS = ("red", "navy", "black", "white", "teal", "pink", "olive", "gold", "gray", "plum", "cyan", "tan")
@@ -155,3 +158,25 @@ def test_weights_by_chance_read_a_board_as_the_small_reader_does(tiny_turbo, pic
     assert words_of(found) == words_of(plain)
     assert (found.clusters, found.palette) == (plain.clusters, plain.palette)
     assert found.words_by.startswith("the small reader: the model")
+
+
+def test_a_picture_without_a_caption_is_captioned_for_a_training_or_not_at_all():
+    model = Scripted(caption="A fox sits  on a\nhill.")
+    assert contents(Image.new("RGB", (1024, 512)), model) == "A fox sits on a hill."
+    assert [picture.size for picture in model.shown] == [(512, 256)]
+    assert contents(Image.new("RGB", (64, 64)), Scripted(caption="I cannot help with that.")) == ""
+    assert contents(Image.new("RGB", (64, 64)), Mute("no head")) == ""
+
+
+def test_the_text_encoder_may_be_asked_from_two_threads_at_once(tiny_turbo):
+    plan = open_weights.planned({"turbo": tiny_turbo}, tiny_turbo)
+    encoder = open_weights.load_text(plan.text, plan.parts, torch.device("cpu"))
+    speaker = Speaker(encoder)
+
+    def first_words(colour: str) -> list[int]:
+        picture = [encoder.tokens("<|vision_start|>"), Together([seen(Image.new("RGB", (64, 64), colour))])]
+        return list(islice(speaker._following([*picture, encoder.tokens(colour)], 0, 0), 24))
+
+    colours = ["red", "green", "blue", "white"] * 4
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(first_words, colours)) == [first_words(colour) for colour in colours]

@@ -212,7 +212,8 @@ def test_pictures_and_captions_are_read_once_before_the_steps(
 
     captioned = replace(school, describe=describe)
     book = Book(then=lambda: heard.append("step"))
-    krea_training.train(captioned, lessons("a fox", "", ""), RECIPE, book)
+    style = krea_training.train(captioned, lessons("a fox", "", ""), RECIPE, book)
+    assert style.details["captions"] == {"given": 1, "written": 2}
     told = ["a fox, zigzag", "a flat thing, zigzag", "a flat thing, zigzag"]
     assert heard == [*told, *["step"] * 6]
     assert seen == [(64, 64), (48, 80)]
@@ -275,7 +276,7 @@ def test_a_style_is_learnt_on_raw_in_eight_bits(tiny_turbo: Path, tiny_raw: Path
 
 def test_a_training_that_comes_apart_says_what_to_ask_for(school: School) -> None:
     [example, *_] = read(school, lessons(), RECIPE)
-    wild = Example(example.clean * float("inf"), example.text, example.rows)
+    wild = Example(example.clean * float("inf"), example.text, example.rows, "given")
     with pytest.raises(EngineError, match=r"came apart at step 1: ask for a learning_rate below 0\.01"):
         KreaLearner(school.transformer, [wild], RECIPE).step()
 

@@ -23,7 +23,7 @@ BEAT = 16  # tokens after which it is asked whether to go on
 
 
 class Speaker:
-    """Answers with the network and the tokenizer of a prompt encoder; not for several threads at once."""
+    """Answers with the network and the tokenizer of a prompt encoder."""
 
     name = "the text encoder"
 

@@ -45,7 +45,7 @@ from easel.style.expand import join
 from easel.style.expanders import expander_of, speaker_of
 from easel.style.krea_instruments import asked, moves
 from easel.style.krea_styles import KreaWardrobe, with_triggers
-from easel.style.krea_taste import told_taste
+from easel.style.krea_taste import contents, told_taste
 from easel.style.krea_training import School, train
 from easel.style.painter import SHIPPED
 from easel.style.schemes import schemes
@@ -190,7 +190,8 @@ class KreaPainter:
         if "raw" not in self._plan.transformers:
             raise EngineError("Styles are trained on Krea-2-Raw: set EASEL_KREA_RAW to where it is")
         with self._transformers.apart("raw") as raw:
-            school = School(raw, self._text, self._engine.pixels, self.checkpoint)
+            describe = partial(contents, model=self._speaker)
+            school = School(raw, self._text, self._engine.pixels, self.checkpoint, describe)
             return train(school, lessons, recipe, notebook)
 
 

@@ -89,6 +89,19 @@ def captioned(picture: Image.Image, ask: Ask) -> str:
     return checked(" ".join(answer.split()), "a caption")
 
 
+def contents(picture: Image.Image, model: Sees) -> str:
+    """What a picture shows and not how, in one line; "" where the model has nothing to go by."""
+    small = picture.copy()
+    small.thumbnail((SIDE, SIDE))
+    try:
+        answer = model.ask(
+            TOLD["shows"].strip(), TOLD["contents"], [small], most=CAPTION_TOKENS, temperature=0, seed=0
+        )
+        return checked(" ".join(answer.split()), "a caption")
+    except NoAnswer:
+        return ""
+
+
 def parsed(answer: str) -> Words:
     """The three lines that were asked for; NoAnswer saying what is wrong with them."""
     lines = LINES.fullmatch(answer)

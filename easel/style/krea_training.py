@@ -5,6 +5,7 @@ Latents and text features are made once, before the first step. What a step draw
 so a training that was broken off comes to the weights that it would have come to.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -56,6 +57,7 @@ class Example(NamedTuple):
     clean: Tensor  # (1, N, C), its latents' tokens
     text: Tensor  # (1, T, D), its caption's features
     rows: int  # of tokens
+    captioned: str  # how it came to its caption
 
 
 def train(school: School, lessons: Iterable[Lesson], recipe: Recipe, notebook: Notebook) -> Trained:
@@ -76,6 +78,7 @@ def train(school: School, lessons: Iterable[Lesson], recipe: Recipe, notebook: N
         "steps": learner.steps,
         "rank": RANK,
         "optimiser": learner.named,
+        "captions": Counter(example.captioned for example in examples),
         "losses": {"first": first, "last": learner.judged()},
     }
     return Trained(lora_files.written({"transformer": learner.changes()}, {}, metadata), told)
@@ -88,10 +91,12 @@ def read(school: School, lessons: Iterable[Lesson], recipe: Recipe) -> list[Exam
     for lesson in lessons:
         picture = at_most(lesson.image, SIDE)
         z = school.pixels.encode(latents.to_tensor(picture))
-        said = [lesson.caption or school.describe(lesson.image), recipe.trigger_word]
-        tapped = school.text.tapped(", ".join(filter(None, said)))
+        caption = lesson.caption or school.describe(lesson.image)
+        captioned = "given" if lesson.caption else "written" if caption else "none"
+        tapped = school.text.tapped(", ".join(filter(None, (caption, recipe.trigger_word))))
         text = fuse_text(school.transformer, tapped.to(school.transformer.img_in.weight))
-        examples.append(Example(latents.pack(z, PATCH).cpu(), text.cpu(), picture.height // TOKEN))
+        clean = latents.pack(z, PATCH).cpu()
+        examples.append(Example(clean, text.cpu(), picture.height // TOKEN, captioned))
     return examples
 
 
