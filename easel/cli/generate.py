@@ -93,9 +93,9 @@ def generate(
             model=model,
             **wishes,
         )
-        if why := why_waiting(client, job):
-            say(f"It waits: {why}.")
         try:
+            if why := why_waiting(client, job):
+                say(f"It waits: {why}.")
             picture = client.wait(job) if as_json else watch(client, job)
         except KeyboardInterrupt:
             client.jobs.cancel(job.job_id)
