@@ -64,32 +64,6 @@ PROMISED = {  # seconds, GB, and shares of a step
     "Raw seconds": 16.0,
     "peak GB": 36.0,
 }
-QWEN = {  # Qwen3-VL-4B
-    "text_config": {
-        "vocab_size": 151936,
-        "hidden_size": 2560,
-        "intermediate_size": 9728,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 5e6,
-            "mrope_section": [24, 20, 20],
-            "mrope_interleaved": True,
-        },
-    },
-    "vision_config": {
-        "depth": 24,
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_heads": 16,
-        "out_hidden_size": 2560,
-        "num_position_embeddings": 2304,
-        "deepstack_visual_indexes": [5, 11, 17],
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -152,7 +126,7 @@ class Model:
             "vision_end_token_id": "<|vision_end|>",
         }
         tokens = {key: self.tokenizer.convert_tokens_to_ids(name) for key, name in names.items()}
-        return Qwen3VLConfig(**QWEN, **tokens)
+        return Qwen3VLConfig(**tiny_krea.TRUE_TEXT, **tokens)
 
     def pipeline(self) -> Krea2Pipeline:
         made = Krea2Pipeline(
@@ -204,7 +178,13 @@ class Bench:
         self.engine, self.transformers = self.painter()
 
     def painter(self) -> tuple[KreaEngine, Transformers]:
-        part: Any = SimpleNamespace(bytes=0, load=lambda device: self.model.transformer)
+        part: Any = SimpleNamespace(
+            bytes=0,
+            block_bytes=(),
+            weights=(),
+            network=self.model.transformer,
+            load=lambda device, behind: self.model.transformer,
+        )
         transformers = Transformers({"turbo": part, "raw": part}, self.device)
         return KreaEngine(transformers, self.text, deepcopy(self.model.vae)), transformers
 

@@ -30,6 +30,7 @@ class KreaSources:
     parts: str  # text encoder, tokenizer and autoencoder; no file
     style_lora: str | None = None  # a safetensors file
     compiles: bool = True  # on a GPU
+    precision: Literal["auto", "bf16", "fp8", "nf4"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ class Settings(BaseSettings):
 
     krea_style_lora: str = ""
     """A LoRA for Krea-2-Turbo that reads style references in context; without it, attention is shared."""
+    precision: Literal["auto", "bf16", "fp8", "nf4"] = "auto"
+    """What the matrices of Krea's transformers are kept in; `auto` takes eight bits where more do not fit."""
     compile: Literal["on", "off"] = "on"
     """Whether blocks are compiled on a GPU: pictures are faster, and the first start takes a minute more."""
 
@@ -153,6 +156,7 @@ class Settings(BaseSettings):
             parts=self.krea_parts or self.krea_turbo,
             style_lora=(self.krea_style_lora or None) if "turbo" in needed else None,
             compiles=self.compile == "on",
+            precision=self.precision,
         )
 
     @property

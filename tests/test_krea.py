@@ -35,6 +35,7 @@ from easel.errors import Cancelled, CheckpointError, EngineError
 from easel.licence import NOTICE
 from easel.model import hub, official, open_weights
 from easel.model.eight_bits import Linear8
+from easel.model.fitting import Fit, fitted
 from easel.model.prompts import MOST_TOKENS
 from easel.model.sequence import patches
 from easel.schema.generation import GenerationRequest
@@ -320,12 +321,12 @@ def test_the_memory_is_known_before_any_is_taken(turbo, raw):
         plan.vae.load(CPU),
     ]
     sizes = [sum(w.numel() * w.itemsize for w in network.state_dict().values()) for network in networks]
-    assert plan.need == max(sizes[:2]) + sum(sizes[2:]) + open_weights.WORKING_BYTES
-    open_weights.check_memory(plan, plan.need)
+    assert Fit(plan).need == max(sizes[:2]) + sum(sizes[2:]) + open_weights.WORKING_BYTES
+    assert fitted(plan, "bf16", Fit(plan).need, None).plan.transformers.keys() == plan.transformers.keys()
     with pytest.raises(
         CheckpointError, match=r"takes 3\.0 GB of memory here, and 0\.5 GB are free: take a larger GPU"
     ):
-        open_weights.check_memory(plan, 5e8)
+        fitted(plan, "auto", 5e8, None)
 
 
 def test_one_transformer_gives_way_to_the_other_where_both_have_no_room(turbo, raw, monkeypatch):

@@ -54,6 +54,32 @@ VISION = {
     "num_position_embeddings": 64,
     "deepstack_visual_indexes": [0],
 }
+TRUE_TEXT = {  # Qwen3-VL-4B, of which no weight is made in tests
+    "text_config": {
+        "vocab_size": 151936,
+        "hidden_size": 2560,
+        "intermediate_size": 9728,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 5e6,
+            "mrope_section": [24, 20, 20],
+            "mrope_interleaved": True,
+        },
+    },
+    "vision_config": {
+        "depth": 24,
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_heads": 16,
+        "out_hidden_size": 2560,
+        "num_position_embeddings": 2304,
+        "deepstack_visual_indexes": [5, 11, 17],
+    },
+}
 TAPS = (1, 2, 4)
 LEANING = 0.5  # of answers to their end
 SPECIAL = (

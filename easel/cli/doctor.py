@@ -132,9 +132,10 @@ def checkpoint(settings: "Settings") -> str:
     """The painter itself, loaded as the worker loads it; of Krea's weights, only what the files say."""
     if settings.models == "krea":
         from easel.model import hub, open_weights
+        from easel.model.fitting import Fit
 
         plan = open_weights.planned(*hub.places(settings.krea, hub.here))
-        return f"Krea's open weights, which take {plan.need / 1e9:.1f} GB of memory"
+        return f"Krea's open weights, which take {Fit(plan).need / 1e9:.1f} GB of memory"
     from easel.work import load_painter
 
     painter = load_painter(settings)

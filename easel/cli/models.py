@@ -48,16 +48,17 @@ def list_() -> None:
 @models.command()
 def check() -> None:
     """Say whether the weights are whole and fit; only what the files tell of themselves is read."""
-    from easel.engine.krea import best_device, free_memory
+    from easel.engine.krea import best_device, free_memory, memory_outside
     from easel.model import open_weights
+    from easel.model.fitting import fitted, precisions
     from easel.model.hub import at_hand, check_room, here, places, to_fetch
 
     device = best_device(settings_with().device)
-    free = free_memory(device)
+    free, outside = free_memory(device), memory_outside() if device.type == "cuda" else None
     away = {part: source for part, source in sources().items() if at_hand(source, folders(part)) is None}
     for part, source in away.items():
         files = to_fetch(source, folders(part))
-        check_room(source, files, free)
+        check_room(source, files, free + (outside or 0))
         say(f"{part}: {sum(files.values()) / 1e9:.1f} GB of {source} are to be fetched, and fit")
     if away:
         return
@@ -68,8 +69,10 @@ def check() -> None:
     if lora := settings_with().krea.style_lora:
         open_weights.style_lora_at(Path(lora).expanduser(), plan.transformers["turbo"].network)
         results.print("style  its LoRA is this network's")
-    open_weights.check_memory(plan, free)
-    results.print(f"needs {plan.need / 1e9:.1f} GB on {device}, where {free / 1e9:.1f} GB are free")
+    show(["precision", "GB, all of it", "text encoder outside", "blocks streamed too"], precisions(plan))
+    fit = fitted(plan, settings_with().krea.precision, free, outside)
+    results.print(f"needs {fit.need / 1e9:.1f} GB on {device}, where {free / 1e9:.1f} GB are free")
+    results.print(", ".join(f"{name} {value}" for name, value in fit.told.items()))
 
 
 @models.command()

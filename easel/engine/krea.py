@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from itertools import pairwise
@@ -24,10 +24,12 @@ from easel.engine.voices import KeptVoices
 from easel.errors import CheckpointError
 from easel.model import flow, in_context, latents, shared
 from easel.model.backend import PLAIN, Backend, uncompiled
+from easel.model.fitting import left_behind, on_device
 from easel.model.lora import Worn, twin, worn
 from easel.model.open_weights import WORKING_BYTES, Part
 from easel.model.pixels import Pixels
 from easel.model.prompts import Pairs, PromptEncoder, direction, said
+from easel.model.streaming import Stream
 from easel.model.tinted import Shares, Tints, tinted
 from easel.model.transformer import fuse_text, grid
 from easel.schema.painting import Step
@@ -69,9 +71,15 @@ class Loaded(NamedTuple):
 class Transformers:
     """Turbo and Raw, of which as many stay on the device as it has room for."""
 
-    def __init__(self, parts: Mapping[Weights, Part], device: torch.device, backend: Backend = PLAIN) -> None:
+    def __init__(
+        self,
+        parts: Mapping[Weights, Part],
+        device: torch.device,
+        backend: Backend = PLAIN,
+        streamed: int = 0,
+    ) -> None:
         self._parts, self._device = parts, device
-        self.backend = backend
+        self.backend, self._streamed = backend, streamed
         self._loaded: dict[Weights, Loaded] = {}
         self._held: set[Weights] = set()
         self._one_at_a_time = Lock()
@@ -100,19 +108,27 @@ class Transformers:
     def _load(self, weights: Weights) -> Loaded:
         with self._one_at_a_time:
             if weights not in self._loaded:
-                if self._parts[weights].bytes + WORKING_BYTES > free_memory(self._device):
+                part = self._parts[weights]
+                if on_device(part, self._streamed) + WORKING_BYTES > free_memory(self._device):
                     self._loaded = {one: kept for one, kept in self._loaded.items() if one in self._held}
-                resting = self._parts[weights].load(self._device)
-                painting = twin(resting)
-                painting.backend = self.backend
-                self._loaded[weights] = Loaded(painting, resting)
+                resting = part.load(self._device, left_behind(part, self._streamed))
+                self._loaded[weights] = self._ready(resting)
             return self._loaded[weights]
+
+    def _ready(self, resting: Krea2Transformer2DModel) -> Loaded:
+        if self._streamed:  # there is no learning beside it
+            blocks = Stream(resting, self._streamed, self._device)
+            resting.backend = replace(self.backend, blocks=blocks)
+            return Loaded(resting, resting)
+        painting = twin(resting)
+        painting.backend = self.backend
+        return Loaded(painting, resting)
 
     def compute_by(self, backend: Backend) -> None:
         """From now on."""
         self.backend = backend
-        for loaded in self._loaded.values():
-            loaded.painting.backend = backend
+        for painting, _ in self._loaded.values():
+            painting.backend = replace(backend, blocks=painting.backend.blocks)
 
 
 class KreaEngine:
@@ -323,4 +339,9 @@ def free_memory(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return float(torch.cuda.mem_get_info(device)[0])
+    return memory_outside()
+
+
+def memory_outside() -> float:
+    """Bytes of the machine's own memory that nothing holds."""
     return float(psutil.virtual_memory().available)

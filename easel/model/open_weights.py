@@ -13,10 +13,11 @@ in: eight bits stay eight bits, half stays half; norms are kept in float32, as d
 
 import copy
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import init_empty_weights
@@ -27,14 +28,22 @@ from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLModel
 
 from easel.catalog import Weights
 from easel.errors import CheckpointError, StyleError
-from easel.model import lora, lora_files
-from easel.model.eight_bits import Linear8
+from easel.model import eight_bits, four_bits, lora, lora_files
+from easel.model.eight_bits import EIGHT, Linear8
 from easel.model.files import Stored, read_json, stored_in
+from easel.model.four_bits import Linear4
 from easel.model.lora import Changes
 from easel.model.official import by_diffusers_names, configuration
 from easel.model.prompts import TAPS, PromptEncoder
 from easel.model.wiring import wiring
 
+Precision = Literal["bf16", "fp8", "nf4"]
+KEPT_BY: Mapping[Precision, Callable[[int, int], nn.Linear]] = {
+    "bf16": partial(nn.Linear, bias=False),
+    "fp8": Linear8,
+    "nf4": Linear4,
+}
+FOUR = torch.uint8  # two weights of four bits
 KNOWN = ("F32", "BF16", "F16")  # what weights may be, beside eight bits with at most one scale a matrix
 WORKING_BYTES = 3e9  # what a 1K picture takes beside the weights
 
@@ -48,31 +57,87 @@ class Part:
     scales: Mapping[str, Stored]  # of those of eight bits
     dtype: torch.dtype  # of what is multiplied
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """The memory that it takes once loaded."""
-        return sum(self._kept(name).itemsize * one.numel for name, one in self.weights.items())
+        return sum(self.size(name) for name in self.weights)
 
-    def load(self, device: torch.device) -> Any:
-        """The network with its weights on `device`, ready for inference."""
+    @cached_property
+    def block_bytes(self) -> Sequence[int]:
+        """The memory that each block of a transformer takes."""
+        sizes = [0] * len(self.network.transformer_blocks)
+        for name in self.weights:
+            if name.startswith("transformer_blocks."):
+                sizes[int(name.split(".")[1])] += self.size(name)
+        return sizes
+
+    def size(self, name: str) -> int:
+        """Bytes that the weight `name` takes once loaded."""
+        count = self.weights[name].numel
+        if self._kept(name) == FOUR:
+            return count // 2 + 4 * count // four_bits.RUN
+        return count * self._kept(name).itemsize
+
+    def load(self, device: torch.device, behind: Container[str] = ()) -> Any:
+        """The network with its weights on `device`, ready for inference; those named `behind` stay in the
+        machine's own memory."""
         network = copy.deepcopy(self.network)  # still without memory: it can be loaded again
         state: dict[str, Tensor] = {}
         for file in {one.file for one in self.weights.values()}:
             with safe_open(file, "pt", device=str(device)) as opened:
                 for name in (n for n, one in self.weights.items() if one.file == file):
-                    state |= self._read(name, opened.get_tensor)
+                    read = self._read(name, opened.get_tensor)
+                    state |= {n: weight.cpu() for n, weight in read.items()} if name in behind else read
         network.load_state_dict(state, strict=True, assign=True)
-        return network.to(device).eval().requires_grad_(False)
+        for name, buffer in network.named_buffers():
+            if name not in state:  # it is computed, and was not stored
+                _put(network, name, buffer.to(device))
+        return network.eval().requires_grad_(False)
+
+    @property
+    def precision(self) -> str:
+        """What the matrices of its blocks are kept in."""
+        kinds = {type(self.network.get_submodule(name.removesuffix(".weight"))) for name in self.matrices()}
+        return "nf4" if Linear4 in kinds else "fp8" if Linear8 in kinds else str(self.dtype).split(".")[1]
+
+    def in_precision(self, precision: Precision) -> "Part":
+        """The same transformer with the matrices of its blocks kept so. Of a file with eight bits, those that
+        are in more stay so."""
+        names = self.matrices()
+        in_eight = [name for name in names if self.weights[name].dtype == "F8_E4M3"]
+        return self._made_of(KEPT_BY[precision], in_eight if precision == "fp8" and in_eight else names)
+
+    def _made_of(self, kind: Callable[[int, int], nn.Linear], names: Sequence[str]) -> "Part":
+        network = copy.deepcopy(self.network)
+        for path in (name.removesuffix(".weight") for name in names):
+            layer: Any = network.get_submodule(path)
+            with torch.device("meta"):
+                _put(network, path, kind(layer.in_features, layer.out_features))
+        return replace(self, network=network)
+
+    def matrices(self) -> list[str]:
+        """The weights of its blocks that are multiplied with."""
+        return [
+            name
+            for name, one in self.weights.items()
+            if name.startswith("transformer_blocks.") and name.endswith(".weight") and len(one.shape) == 2
+        ]
 
     def _read(self, name: str, get: Callable[[str], Tensor]) -> dict[str, Tensor]:
         weight, kept = get(self.weights[name].name), self._kept(name)
-        if weight.dtype != torch.float8_e4m3fn:
-            return {name: weight.to(kept).view(self.network.get_parameter(name).shape)}
-        beside = self.scales.get(name)
-        scale = get(beside.name).float().reshape(()) if beside else torch.ones((), device=weight.device)
-        if kept == weight.dtype:
-            return {f"{name}8": weight, f"{name}_scale": scale.expand(len(weight), 1).contiguous()}
-        return {name: (weight.float() * scale).to(kept)}
+        if weight.dtype == EIGHT:
+            beside = self.scales.get(name)
+            scale = get(beside.name).float().reshape(()) if beside else torch.ones((), device=weight.device)
+            if kept == EIGHT:
+                return {f"{name}8": weight, f"{name}_scale": scale.expand(len(weight), 1).contiguous()}
+            weight = weight.float() * scale
+        if kept == EIGHT:
+            weight8, scale = eight_bits.rounded(weight)
+            return {f"{name}8": weight8, f"{name}_scale": scale}
+        if kept == FOUR:
+            weight4, scale = four_bits.rounded(weight.to(self.dtype))
+            return {f"{name}4": weight4, f"{name}_scale": scale}
+        return {name: weight.to(kept).view(self.network.get_parameter(name).shape)}
 
     def _kept(self, name: str) -> torch.dtype:
         """What the weight `name` is kept as."""
@@ -80,7 +145,7 @@ class Part:
         if path[-2] in (getattr(self.network, "_keep_in_fp32_modules", None) or ()):
             return torch.float32
         module = self.network.get_submodule(".".join(path[:-1]))
-        return torch.float8_e4m3fn if isinstance(module, Linear8) else self.dtype
+        return {Linear8: EIGHT, Linear4: FOUR}.get(type(module), self.dtype)
 
 
 def transformer_at(place: Path) -> Part:
@@ -169,10 +234,10 @@ def part(network: nn.Module, stored: Mapping[str, Stored]) -> Part:
                 f"{one.name!r} is kept as {one.dtype}: take a file in BF16, or in eight bits with one scale "
                 "a matrix (fp8_scaled)"
             )
-        if eight and name.startswith("transformer_blocks.") and len(one.shape) == 2:
-            _in_eight_bits(network, name)
     plain = all(one.dtype == "F32" for one in weights.values())
-    return Part(network, weights, scales, torch.float32 if plain else torch.bfloat16)
+    made = Part(network, weights, scales, torch.float32 if plain else torch.bfloat16)
+    eight = any(weights[name].dtype == "F8_E4M3" for name in made.matrices())
+    return made.in_precision("fp8") if eight else made  # as it is stored
 
 
 def _same(expected: Mapping[str, Tensor], weights: Mapping[str, Stored]) -> None:
@@ -188,13 +253,10 @@ def _same(expected: Mapping[str, Tensor], weights: Mapping[str, Stored]) -> None
             raise CheckpointError(f"it is another network's: {one.name!r} is {one.shape}, not {shape}")
 
 
-def _in_eight_bits(network: nn.Module, name: str) -> None:
-    """Put a matrix of eight bits in the place of the one that has the weight `name`."""
-    path, _, leaf = name.removesuffix(".weight").rpartition(".")
-    parent = network.get_submodule(path)
-    linear: Any = parent.get_submodule(leaf)
-    with torch.device("meta"):
-        setattr(parent, leaf, Linear8(linear.in_features, linear.out_features))
+def _put(network: nn.Module, path: str, what: Any) -> None:
+    """Put a layer or buffer in the place of the one of this path."""
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, what)
 
 
 def style_lora_at(file: Path, transformer: nn.Module) -> Changes:
@@ -216,17 +278,6 @@ class Plan:
     text: Part
     vae: Part
     parts: Path  # the folder of the text encoder, the tokenizer and the autoencoder
-
-    @property
-    def need(self) -> float:
-        """The bytes of memory that painting takes, with one transformer at a time."""
-        largest = max(part.bytes for part in self.transformers.values())
-        return largest + self.text.bytes + self.vae.bytes + WORKING_BYTES
-
-    @property
-    def least(self) -> float:
-        """The same where the text encoder reads on the processor."""
-        return self.need - self.text.bytes
 
     @property
     def files(self) -> set[Path]:
@@ -254,13 +305,4 @@ def _check_distilled(weights: Weights, place: Path) -> None:
     if told is not None and told != (weights == "turbo"):
         raise CheckpointError(
             f"{str(place)!r} is {'Turbo' if told else 'Raw'}: EASEL_KREA_{weights.upper()} must not name it"
-        )
-
-
-def check_memory(plan: Plan, free: float) -> None:
-    """Raise CheckpointError unless so many bytes of memory are enough."""
-    if plan.least > free:
-        raise CheckpointError(
-            f"Krea 2 takes {plan.least / 1e9:.1f} GB of memory here, and {free / 1e9:.1f} GB are free: take "
-            "a larger GPU, or set EASEL_KREA_TURBO to a file in eight bits (krea2_turbo_fp8_scaled)"
         )

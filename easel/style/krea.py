@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 from PIL import Image, ImageOps
 
@@ -15,6 +16,7 @@ from easel.engine.krea import (
     Transformers,
     best_device,
     free_memory,
+    memory_outside,
     peak_gb,
     times_of,
 )
@@ -23,6 +25,7 @@ from easel.errors import EngineError
 from easel.licence import NOTICE
 from easel.model import krea2, open_weights
 from easel.model.files import fingerprint
+from easel.model.fitting import Fit, fitted
 from easel.model.hub import fetched, places
 from easel.model.reader import LookReader
 from easel.model.wiring import wiring
@@ -50,6 +53,8 @@ from easel.style.krea_training import School, train
 from easel.style.painter import SHIPPED
 from easel.style.schemes import schemes
 
+log = structlog.get_logger()
+
 
 class KreaPainter:
     """Holds Krea 2 on the GPU; paints one request at a time."""
@@ -58,21 +63,21 @@ class KreaPainter:
 
     def __init__(
         self,
-        plan: open_weights.Plan,
+        fit: Fit,
         device: torch.device,
-        text_device: torch.device,
         style_lora: Path | None,
         reader: LookReader,
         chat: Chat | None = None,
         compiles: bool = True,
     ) -> None:
+        plan, text_device = fit.plan, device if fit.text_beside else torch.device("cpu")
         self.checkpoint = f"krea-2-{fingerprint(plan.files | ({style_lora} if style_lora else set()))}"
-        self._plan, self._device, self._reader = plan, device, reader
+        self._fit, self._plan, self._device, self._reader = fit, plan, device, reader
         self._wardrobe = KreaWardrobe(plan.transformers, device, style_lora)
         self._wiring = wiring(style_lora) if style_lora else None
         first, part = next(iter(plan.transformers.items()))
         backend = fastest(part.network, part.dtype, device, compiles)
-        self._transformers = Transformers(plan.transformers, device, backend)
+        self._transformers = Transformers(plan.transformers, device, backend, fit.streamed)
         self._transformers.take(first)  # the first picture need not wait for it
         self._text = open_weights.load_text(plan.text, plan.parts, text_device)
         self._engine = KreaEngine(self._transformers, self._text, plan.vae.load(device))
@@ -93,12 +98,13 @@ class KreaPainter:
         encoder. Raises CheckpointError saying what is wrong."""
         device = best_device(on_device)
         free = free_memory(device)
-        plan = open_weights.planned(*places(sources, partial(fetched, memory=free)))
-        open_weights.check_memory(plan, free)
-        text_device = device if plan.need <= free else torch.device("cpu")
+        outside = memory_outside() if device.type == "cuda" else None
+        plan = open_weights.planned(*places(sources, partial(fetched, memory=free + (outside or 0))))
+        fit = fitted(plan, sources.precision, free, outside)
+        log.info("Krea 2 fits", **fit.told)
         lora = Path(sources.style_lora).expanduser() if sources.style_lora else None
         looks = krea2.filled(LookReader, reader)
-        return cls(plan, device, text_device, lora, looks, chat, sources.compiles)
+        return cls(fit, device, lora, looks, chat, sources.compiles)
 
     def paint(
         self,
@@ -177,6 +183,7 @@ class KreaPainter:
             "instruments": asked(request),
             "creativity": request.creativity,
             "prompt_cut": self._engine.cuts(conditioning.prompt),
+            "fit": self._fit.told,
             "memory_gb": peak_gb(self._device),
             "timings": {f"{part}_seconds": round(s, 3) for part, s in self._engine.seconds.items()},
         }
@@ -189,6 +196,8 @@ class KreaPainter:
         """Learn a LoRA on Raw; what paints stays as it is. EngineError where there is no Raw."""
         if "raw" not in self._plan.transformers:
             raise EngineError("Styles are trained on Krea-2-Raw: set EASEL_KREA_RAW to where it is")
+        if self._fit.streamed:
+            raise EngineError("Styles are trained where Krea-2-Raw lies on the GPU whole: take a larger GPU")
         with self._transformers.apart("raw") as raw:
             describe = partial(contents, model=self._speaker)
             school = School(raw, self._text, self._engine.pixels, self.checkpoint, describe)
