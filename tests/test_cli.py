@@ -169,7 +169,7 @@ def test_interrupting_generate_cancels_the_job(data_folder: Path) -> None:
             text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
         )
-        until(lambda: client.jobs.list().items)
+        until(lambda: [job for job in client.jobs.list().items if job.status == "processing"])
         ran.send_signal(signal.SIGINT)
         _, remarks = ran.communicate(timeout=20)
         assert ran.returncode == 130, remarks
