@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from easel.errors import TooManyRequests
 from easel.settings import Limits
 from easel.store import queue, workers
+from easel.store.bell import CHANNEL
 from easel.store.quick import Quick
 from easel.store.tables import Job
 
@@ -51,7 +52,7 @@ PROMOTE = Quick(
         ))
         RETURNING id, kind, variant, status, turn
     ), entry AS ({queue.ENTER_JOBS})
-    SELECT {queue.RING_FOR_JOBS} FROM job
+    SELECT pg_notify('{CHANNEL}', {queue.LINE}) FROM job
     """
 )
 

@@ -11,6 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 CHANNEL = "easel"
+RING = (
+    "SELECT pg_notify($1, topic), set_config('synchronous_commit', 'off', true)"
+    " FROM unnest($2::text[]) AS topic"
+)
 
 
 async def ring(connection: AsyncConnection, topic: str) -> None:
@@ -26,6 +30,8 @@ class Bell:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._connection: asyncpg.Connection | None = None
         self._connecting = asyncio.Lock()
+        self._due: set[str] = set()
+        self._ringing: asyncio.Task[None] | None = None
 
     @contextmanager
     def listening(self, topics: Sequence[str], rung: asyncio.Event) -> Iterator[None]:
@@ -48,8 +54,31 @@ class Bell:
                 self._connection.add_termination_listener(self._lost)
                 await self._connection.add_listener(CHANNEL, self._heard)
 
+    def soon(self, topic: str) -> None:
+        """Wake whoever listens for `topic`, once for all that ask for it until then.
+
+        Transactions that ring by themselves commit one after the other: PostgreSQL holds a lock for that
+        until the commit lies on the disk. A ring that is lost costs the half second in which workers look
+        again.
+        """
+        self._due.add(topic)
+        if self._ringing is None or self._ringing.done():
+            self._ringing = asyncio.create_task(self._ring())
+
+    async def _ring(self) -> None:
+        while self._due:
+            topics, self._due = list(self._due), set()
+            try:
+                await self.connect()
+                assert self._connection
+                await self._connection.execute(RING, CHANNEL, topics)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+                return  # the database is away
+
     async def close(self) -> None:
         """Listen no more."""
+        if self._ringing is not None:
+            await self._ringing
         if self._connection is not None:
             self._connection.remove_termination_listener(self._lost)
             await self._connection.close()

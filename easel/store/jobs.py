@@ -23,7 +23,7 @@ from easel.schema.styles import TrainingRequest
 from easel.schema.times import written
 from easel.settings import Limits
 from easel.store import backlog, events, ledger, queue, styles, tables, workers, workspaces
-from easel.store.bell import CHANNEL
+from easel.store.bell import CHANNEL, ring
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 from easel.store.queue import Entry
@@ -60,7 +60,7 @@ ADD = Quick(  # created not before the workspace was held, where it is
         ON CONFLICT DO NOTHING
         RETURNING *
     ), entry AS ({queue.ENTER_JOBS})
-    SELECT {SAID}, {queue.RING_FOR_JOBS} FROM job
+    SELECT {SAID} FROM job
     """
 )
 END = Quick(  # of one that its worker still holds, or of any that is open
@@ -247,7 +247,8 @@ async def _add(database: Database, row: dict[str, Any], limits: Limits) -> Job |
     taken. PaymentRequired when the balance does not cover it, TooManyRequests when the backlog is full.
     """
     if limits == UNLIMITED:
-        told = await database.first(ADD, **row)
+        if told := await database.first(ADD, **row):
+            database.bell.soon(row["variant"] or row["kind"])
         return told and _job(told, row["base_url"])
     async with database.begin() as connection:
         return await _add_within(connection, row, limits)
@@ -261,6 +262,7 @@ async def _add_within(connection: AsyncConnection, row: dict[str, Any], limits: 
     if limits.prepaid and row["cost"]:
         await ledger.check_cover(connection, row["workspace_id"])
     if told.status == "queued":
+        await ring(connection, row["variant"] or row["kind"])
         return _job(told, row["base_url"])
     await backlog.promote(connection, row["workspace_id"], limits)
     await backlog.check_size(connection, row["workspace_id"], limits)

@@ -34,10 +34,9 @@ ADD = Quick(
     f" SELECT pg_notify('{CHANNEL}', :entrypoint)"
 )
 REMOVE = Quick("DELETE FROM pgqueuer WHERE id = :id")
-# Of the jobs that a statement calls `job`, those that are queued get an entry, and it is rung for them.
+# Of the jobs that a statement calls `job`, those that are queued get an entry.
 LINE = "coalesce(variant, kind)"
 ENTER_JOBS = f"{ENTER} SELECT {LINE}, uuid_send(id), -turn, now(), 'queued' FROM job WHERE status = 'queued'"
-RING_FOR_JOBS = f"pg_notify('{CHANNEL}', {LINE})"
 
 
 @dataclass(frozen=True)
