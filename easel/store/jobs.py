@@ -74,7 +74,7 @@ END = Quick(  # of one that its worker still holds, or of any that is open
             AND (CAST(:lease AS uuid) IS NULL OR (lease = :lease AND status = 'processing'))
         RETURNING *
     ), event AS (INSERT INTO events (job_id, kind, data) SELECT id, status, '{{}}' FROM job)
-    SELECT {SAID}, workspace_id, cost, base_url, webhook_url, pg_notify('{CHANNEL}', id::text) FROM job
+    SELECT {SAID}, workspace_id, cost, base_url, webhook_url FROM job
     """
 )
 NO_END = dict.fromkeys(
@@ -451,7 +451,8 @@ async def _finish(
             await ledger.charge(connection, row.workspace_id, row.id, row.cost)
         await queue.remove(connection, entry)
         await backlog.promote(connection, claim.workspace_id, limits)
-        return True
+    database.bell.soon(str(claim.id))
+    return True
 
 
 async def sweep(database: Database, blobs: Blobs, job_id: UUID) -> None:
@@ -501,12 +502,14 @@ async def stop(connection: AsyncConnection, workspace_id: UUID, job_id: UUID, li
     Its queue entry stays: a worker that comes to it finds nothing to do, one at work stops at its next step.
     """
     row = await _end(connection, workspace_id, job_id, status="cancelled")
+    await ring(connection, str(job_id))
     await backlog.promote(connection, workspace_id, limits)
     return row
 
 
 async def _end(connection: AsyncConnection, workspace_id: UUID, job_id: UUID, **values: Any) -> Any:
-    """What all ends have in common: the state, the event and the webhook, in the caller's transaction."""
+    """What all ends have in common: the state, the event and the webhook, in the caller's transaction, who
+    rings for those that follow the job."""
     row = await END.within(connection, workspace_id=workspace_id, id=job_id, **{**NO_END, **values})
     if row is None:
         return None
