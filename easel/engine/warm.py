@@ -28,7 +28,7 @@ def fastest(network: Any, dtype: torch.dtype, device: torch.device, compiles: bo
         return backend
     ways = kernels.chosen(network, device)
     log.info("Attention", **{role: name for role, (name, _) in ways.items()})
-    return replace(backend, **{role: way for role, (_, way) in ways.items()})
+    return replace(backend, attend=ways["attend"][1], attend_at=ways["attend_at"][1])
 
 
 def warm(engine: "KreaEngine", transformers: "Transformers", weights: Weights) -> None:

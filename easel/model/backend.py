@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from easel.model import attention, block
+from easel.model.peers import Peers
 
 Half = Callable[..., Any]
 
@@ -23,6 +24,11 @@ class Backend:
     attend: Callable[..., Tensor] = attention.attend
     attend_at: Callable[..., Tensor] = attention.attend_at
     blocks: Callable[[Any], Iterable[Any]] = lambda transformer: transformer.transformer_blocks
+    peers: Peers | None = None  # the processes of further GPUs
+
+    def total(self, x: Tensor) -> Tensor:
+        """Of what was found with this process's heads, with all heads."""
+        return self.peers.total(x) if self.peers else x
 
 
 PLAIN = Backend()
