@@ -43,7 +43,8 @@ def backend_of(transformer: Any) -> Backend:
 def compiled(dynamic: bool = True, by: str = "inductor") -> Backend:
     """The halves of a block compiled, once for all blocks and, where `dynamic`, for all lengths."""
     projected, finished = (
-        torch.compile(half, dynamic=dynamic, backend=by) for half in (block.projected, block.finished)
+        torch.compile(half, dynamic=dynamic, fullgraph=True, backend=by)
+        for half in (block.projected, block.finished)
     )
     return Backend(projected, finished)
 
