@@ -47,6 +47,7 @@ from easel.model.eight_bits import in_eight_bits, multiplied, rounded
 from easel.model.kernels import seconds
 from easel.model.lora import Change
 from easel.model.prompts import TAPS, PromptEncoder
+from easel.model.streaming import Stream
 from easel.model.transformer import fuse_text, grid, predict
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -522,6 +523,19 @@ def eight_bits(bench: Bench) -> dict[str, Any]:
     return {"seconds to compile": first, "fp8 seconds": found["seconds"], **found}
 
 
+def streamed(bench: Bench) -> dict[str, Any]:
+    """A step with every block brought from the machine's own memory, in eight bits; the last of all."""
+    del bench.engine, bench.transformers
+    network = bench.model.transformer
+    stream = Stream(network, len(network.transformer_blocks), bench.device)
+    network.backend = replace(bench.fast(), blocks=stream)
+    reset_peak()
+    sent = sum(len(packed.bytes) for packed in stream._packed.values())
+    given = bench.inputs()
+    step = bench.timed(lambda: predict(network, *given))
+    return {"step": step, "peak with the text encoder": peak_gb(), "GB/s if it only waits": sent / step / 1e9}
+
+
 PARTS = (
     card,
     card_in_eight_bits,
@@ -571,6 +585,7 @@ def main() -> None:
         bench.run(part.__name__, part)
     for part in AFTER:
         bench.run(f"{part.__name__} in eight bits", part)
+    bench.run("streamed in eight bits", streamed)
     if any("failed" in found for found in bench.found.values()):
         raise SystemExit(1)
 

@@ -107,8 +107,9 @@ class Settings(BaseSettings):
     compile: Literal["on", "off"] = "on"
     """Whether blocks are compiled on a GPU: pictures are faster, and the first start takes a minute more."""
 
-    device: str = Field("", pattern=r"^(cpu|cuda(:\d+)?)?$")
-    """Where Krea's open weights paint: `cuda:1` is the second GPU; without it, the first, if there is one."""
+    device: str = Field("", pattern=r"^((cpu|cuda(:\d+)?)(,(cpu|cuda(:\d+)?))*)?$")
+    """Where Krea's open weights paint: `cuda:1` is the second GPU, `cuda:0,cuda:1` are two that paint each
+    picture together; without it, the first, if there is one."""
     variants: str = ""
     """What a worker paints, with commas between: `medium,large`; without it, all that it has weights for."""
 

@@ -112,7 +112,8 @@ def api(
 def work(
     models: Models = None,
     device: Annotated[
-        str | None, typer.Option(help="Where Krea's weights paint: cuda:1, cpu.  [EASEL_DEVICE]")
+        str | None,
+        typer.Option(help="Where Krea's weights paint: cuda:1; cuda:0,cuda:1 both.  [EASEL_DEVICE]"),
     ] = None,
     variants: Annotated[
         str | None, typer.Option(help="What it paints: medium,large; all by default.  [EASEL_VARIANTS]")

@@ -53,7 +53,7 @@ def check() -> None:
     from easel.model.fitting import fitted, precisions
     from easel.model.hub import at_hand, check_room, here, places, to_fetch
 
-    device = best_device(settings_with().device)
+    device = best_device(settings_with().device.split(",")[0])
     free, outside = free_memory(device), memory_outside() if device.type == "cuda" else None
     away = {part: source for part, source in sources().items() if at_hand(source, folders(part)) is None}
     for part, source in away.items():

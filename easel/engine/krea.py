@@ -18,7 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from easel.catalog import Weights
-from easel.engine.sampler import sample, silence
+from easel.engine.sampler import OnStep, sample, silence
+from easel.engine.several import Order, Several
 from easel.engine.steps import Steps
 from easel.engine.voices import KeptVoices
 from easel.errors import CheckpointError
@@ -134,10 +135,12 @@ class Transformers:
 class KreaEngine:
     """Paints with Krea's open weights; not for several threads at once."""
 
-    def __init__(self, transformers: Transformers, text: PromptEncoder, vae: Any) -> None:
-        self._transformers, self._text = transformers, text
+    def __init__(
+        self, transformers: Transformers, text: PromptEncoder, vae: Any, several: Several | None = None
+    ) -> None:
+        self._transformers, self._text, self._several = transformers, text, several
         self.pixels = Pixels(vae)
-        self._voices = KeptVoices(min(KEPT, transformers.spare()))
+        self._voices = self._room_for_voices()
         self._directions: dict[tuple[Weights, Pairs], Tensor] = {}
         self.seconds: dict[str, float] = {}  # of the last picture, by part
 
@@ -173,8 +176,12 @@ class KreaEngine:
             return self._transformers.take(weights)
         self._voices.clear()
         transformer = self._transformers.take(weights)
-        self._voices = KeptVoices(min(KEPT, self._transformers.spare()))
+        self._voices = self._room_for_voices()
         return transformer
+
+    def _room_for_voices(self) -> KeptVoices:
+        """None with several GPUs: what one remembers another might not."""
+        return KeptVoices(0 if self._several else min(KEPT, self._transformers.spare()))
 
     def cuts(self, prompt: str) -> bool:
         """Whether the prompt is longer than what the text encoder hears."""
@@ -239,21 +246,26 @@ class KreaEngine:
         def tell(step: int, tokens: Tensor) -> None:
             on_step(Step(step, len(times) - 1, self._preview(latents.unpack(tokens, rows, PATCH))))
 
+        given: dict[str, Any] = {
+            "noise": self._begun(conditioning.start, noise.to(text.device), times[:1]),
+            "times": times,
+            "text": text,
+            "positions": grid(rows, columns).to(text.device),
+            "negative": negative if guides else None,
+            "avoided": None if guides else negative,
+            "guidance": conditioning.guidance,
+            "references": self._context(conditioning, 1),
+            "away": self._context(conditioning, -1),
+        }
+        looks = shared.looks_of([(self._encoded(image), weight) for image, weight in conditioning.looks])
+        nothing = self._heard(transformer, "") if looks else None
         steps = Steps(tell, text.device)
-        tokens = sample(
-            transformer,
-            self._begun(conditioning.start, noise.to(text.device), times[:1]),
-            times,
-            text,
-            grid(rows, columns).to(text.device),
-            negative=negative if guides else None,
-            avoided=None if guides else negative,
-            guidance=conditioning.guidance,
-            references=self._context(conditioning, 1),
-            away=self._context(conditioning, -1),
-            hear=self._hearing(transformer, conditioning),
-            on_step=steps,
-        )
+        told: OnStep = steps
+        if self._several:
+            self._several.lead(Order(conditioning.weights, given, conditioning.styles, looks, nothing))
+            told = self._several.paced(steps)
+        hear = self._hearing(transformer, conditioning, looks, nothing)
+        tokens = sample(transformer, **given, hear=hear, on_step=told)
         return latents.unpack(tokens, rows, PATCH), steps
 
     def _begun(self, start: Image.Image | None, noise: Tensor, t: Tensor) -> Tensor:
@@ -263,17 +275,17 @@ class KreaEngine:
         return flow.noised(latents.pack(self._encoded(start), PATCH).to(noise), noise, t)
 
     def _hearing(
-        self, transformer: Krea2Transformer2DModel, conditioning: Conditioning
+        self,
+        transformer: Krea2Transformer2DModel,
+        conditioning: Conditioning,
+        looks: Sequence[shared.Looks],
+        nothing: Tensor | None,
     ) -> Callable[[int, Tensor], shared.Voices]:
         """What the references that share attention say at a step and its time."""
-        if not conditioning.looks:
+        if nothing is None:
             return silence
-        looks = shared.looks_of([(self._encoded(image), weight) for image, weight in conditioning.looks])
-        nothing = self._heard(transformer, "")
         if conditioning.styles:  # they change what references say
-            return lambda step, t: [
-                (alike.weights, shared.listen(transformer, alike, nothing, t)) for alike in looks
-            ]
+            return lambda step, t: shared.heard(transformer, looks, nothing, t)
         seen = tuple((image.size, sha256(image.tobytes()).digest()) for image, _ in conditioning.looks)
         times = times_of(conditioning).tolist()
 

@@ -19,15 +19,15 @@ class Steps:
     """
 
     def __init__(self, tell: Tell, device: torch.device) -> None:
-        self._tell = tell
-        self._gpu = device.type == "cuda"
-        self._behind = int(self._gpu)
-        self._beside = torch.cuda.Stream(device) if self._gpu else None
+        self._tell, self._device = tell, device
+        self._behind = int(device.type == "cuda")
+        self._beside = torch.cuda.Stream(device) if self._behind else None
         self._handed: deque[tuple[int, Tensor, Any]] = deque()
 
     def __call__(self, step: int, tokens: Tensor) -> None:
         """The step was handed to the device."""
-        self._handed.append((step, tokens, torch.cuda.current_stream().record_event() if self._gpu else None))
+        taken = torch.cuda.current_stream(self._device).record_event() if self._beside else None
+        self._handed.append((step, tokens, taken))
         if len(self._handed) > self._behind:
             self._tell_of_first()
 

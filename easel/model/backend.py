@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from easel.model import attention, block
+from easel.model.peers import Peers
 
 Half = Callable[..., Any]
 
@@ -23,6 +24,11 @@ class Backend:
     attend: Callable[..., Tensor] = attention.attend
     attend_at: Callable[..., Tensor] = attention.attend_at
     blocks: Callable[[Any], Iterable[Any]] = lambda transformer: transformer.transformer_blocks
+    peers: Peers | None = None  # the processes of further GPUs
+
+    def total(self, x: Tensor) -> Tensor:
+        """Of what was found with this process's heads, with all heads."""
+        return self.peers.total(x) if self.peers else x
 
 
 PLAIN = Backend()
@@ -37,7 +43,8 @@ def backend_of(transformer: Any) -> Backend:
 def compiled(dynamic: bool = True, by: str = "inductor") -> Backend:
     """The halves of a block compiled, once for all blocks and, where `dynamic`, for all lengths."""
     projected, finished = (
-        torch.compile(half, dynamic=dynamic, backend=by) for half in (block.projected, block.finished)
+        torch.compile(half, dynamic=dynamic, fullgraph=True, backend=by)
+        for half in (block.projected, block.finished)
     )
     return Backend(projected, finished)
 

@@ -15,6 +15,8 @@ class Linear8(nn.Linear):
     To others its weight shows in bfloat16: adapters take its type for their own.
     """
 
+    able = False  # whether its device multiplies eight bits as they are
+
     def __init__(self, in_features: int, out_features: int) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = in_features, out_features
@@ -30,6 +32,7 @@ class Linear8(nn.Linear):
         with torch.device("meta"):
             made = cls(linear.in_features, linear.out_features)
         made.weight8, made.weight_scale = rounded(linear.weight.detach())
+        made.able = is_able(linear.weight.device)
         return made
 
     @property
@@ -41,10 +44,14 @@ class Linear8(nn.Linear):
         return self.weight8.to(dtype) * self.weight_scale.to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        fast = x.is_cuda and x.dtype == torch.bfloat16 and not torch.is_grad_enabled()  # it has no gradient
-        if fast and torch.cuda.get_device_capability(x.device) >= ABLE:
+        if self.able and x.dtype == torch.bfloat16 and not torch.is_grad_enabled():  # it has no gradient
             return multiplied(x, self.weight8, self.weight_scale)
         return F.linear(x, self.widened(x.dtype))
+
+
+def is_able(device: torch.device) -> bool:
+    """Whether a device multiplies eight bits as they are."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= ABLE
 
 
 def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -61,13 +61,15 @@ def predict(
     still = (torch.arange(len(places), device=x.device) >= shunned + seen)[None, :, None]
     tokens = torch.cat([x, context.tokens.to(x.dtype)], 1)
     hidden = torch.cat([text[:, :0] if avoided is None else avoided, text, transformer.img_in(tokens)], 1)
-    attend_at = backend_of(transformer).attend_at
-    heard = partial(attend_at, volumes=[(seen, 1.0), *context.volumes])
-    instead = partial(attend_at, volumes=[(shunned + x.shape[1], 1.0), *context.volumes])
+    backend = backend_of(transformer)
+    heard = partial(backend.attend_at, volumes=[(seen, 1.0), *context.volumes])
+    instead = partial(backend.attend_at, volumes=[(shunned + x.shape[1], 1.0), *context.volumes])
 
     def look(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out = heard(*(z[:, shunned:] for z in (q, k, v)))
-        return steered(out, out, q, k, v, shunned, words, x.shape[1], instead) if shunned else out
+        if not shunned:
+            return out
+        return steered(out, out, q, k, v, shunned, words, x.shape[1], instead, backend.total)
 
     hidden = through(transformer, hidden, TwoTimes(now, clean, still), rotary, look)
     return transformer.final_layer(hidden[:, shunned + words : shunned + seen], time)

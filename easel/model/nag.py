@@ -16,14 +16,22 @@ from torch import Tensor
 
 PHI = 4.0  # how far away from what is avoided
 TAU = 2.5  # how much longer a token may get by that
+Total = Callable[[Tensor], Tensor]
 ALPHA = 0.25  # how much of it is taken
 
 
-def guided(positive: Tensor, negative: Tensor, phi: float = PHI, tau: float = TAU) -> Tensor:
+def alone(x: Tensor) -> Tensor:
+    """The total where all heads are here."""
+    return x
+
+
+def guided(
+    positive: Tensor, negative: Tensor, phi: float = PHI, tau: float = TAU, total: Total = alone
+) -> Tensor:
     """What tokens found, `positive` (1, N, D), moved away from `negative`; where both are the same, or `phi`
-    is 0, nothing moves, to the last bit."""
+    is 0, nothing moves, to the last bit. `total` adds what is found with heads that are elsewhere."""
     away = positive + phi * (positive - negative)
-    before, after = (x.float().abs().sum(-1, keepdim=True) for x in (positive, away))
+    before, after = (total(x.float().abs().sum(-1, keepdim=True)) for x in (positive, away))
     kept = (tau * before / after.clamp(min=1e-12)).clamp(max=1).to(positive)
     return torch.lerp(positive, away * kept, ALPHA)
 
@@ -38,6 +46,7 @@ def steered(
     words: int,
     picture: int,
     attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+    total: Total = alone,
 ) -> Tensor:
     """What attention gives the whole sequence, (1, L, D), whose parts have so many tokens.
 
@@ -48,5 +57,5 @@ def steered(
     queries = torch.cat([q[:, :avoided], q[:, avoided + start : avoided + end]], 1)
     keys, values = (torch.cat([x[:, :avoided], x[:, avoided + words :]], 1) for x in (k, v))
     found = attend(queries, keys, values)
-    step = guided(own[:, start:end], found[:, avoided:]) - own[:, start:end]
+    step = guided(own[:, start:end], found[:, avoided:], total=total) - own[:, start:end]
     return torch.cat([found[:, :avoided], out[:, :start], out[:, start:end] + step, out[:, end:]], 1)

@@ -92,6 +92,9 @@ class Part:
         for name, buffer in network.named_buffers():
             if name not in state:  # it is computed, and was not stored
                 _put(network, name, buffer.to(device))
+        for layer in network.modules():
+            if isinstance(layer, Linear8):
+                layer.able = eight_bits.is_able(device)
         return network.eval().requires_grad_(False)
 
     @property

@@ -21,7 +21,7 @@ from torch import Tensor
 from easel.model import flow
 from easel.model.backend import backend_of
 from easel.model.latents import noise, pack
-from easel.model.nag import steered
+from easel.model.nag import Total, alone, steered
 from easel.model.transformer import embed_time, grid, through
 
 FIRST = 1 / 4  # of the blocks: those before it see no references
@@ -107,6 +107,11 @@ def listen(transformer: Krea2Transformer2DModel, looks: Looks, nothing: Tensor, 
     return said
 
 
+def heard(transformer: Krea2Transformer2DModel, looks: Sequence[Looks], nothing: Tensor, t: Tensor) -> Voices:
+    """What references of all sizes say at the time `t` (1,)."""
+    return [(alike.weights, listen(transformer, alike, nothing, t)) for alike in looks]
+
+
 def first_block(transformer: Krea2Transformer2DModel) -> int:
     """The first block that sees references: the 8th of 28."""
     return int(FIRST * len(transformer.transformer_blocks))
@@ -124,36 +129,40 @@ def predict(
     """The velocity (1, N, C) of noisy tokens `x` (1, N, C) at the time `t` (1,), hearing the references, and
     moving away from the features `avoided` (1, A, D)."""
     words, shunned = text.shape[1], 0 if avoided is None else avoided.shape[1]
-    attend = backend_of(transformer).attend
+    backend = backend_of(transformer)
     rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(shunned + words, 3), positions]))
     time, modulation = embed_time(transformer, t, x.dtype)
     turning = loudness(tuple(transformer.config.axes_dims_rope), x.device, x.dtype)
 
     def look(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         near, keys, values = (z[:, shunned:] for z in (q, k, v))
-        out = own = attend(near, keys, values)
+        out = own = backend.attend(near, keys, values)
         found: list[tuple[float, Tensor]] = []
         for weights, voice in voices:
             if said := voice[i]:
-                others = attend(*around(near, keys, values, words, turning, said))
+                others = backend.attend(*around(near, keys, values, words, turning, said))
                 found += zip(weights, others.split(1), strict=True)
         if found:
-            out = torch.cat([own[:, :words], mixed(own[:, words:], found)], 1)
-        return steered(out, own, q, k, v, shunned, words, x.shape[1], attend) if shunned else out
+            out = torch.cat([own[:, :words], mixed(own[:, words:], found, backend.total)], 1)
+        if not shunned:
+            return out
+        return steered(out, own, q, k, v, shunned, words, x.shape[1], backend.attend, backend.total)
 
     hidden = torch.cat([text[:, :0] if avoided is None else avoided, text, transformer.img_in(x)], 1)
     hidden = through(transformer, hidden, modulation, rotary, look)
     return transformer.final_layer(hidden[:, shunned + words :], time)
 
 
-def mixed(own: Tensor, found: Sequence[tuple[float, Tensor]]) -> Tensor:
+def mixed(own: Tensor, found: Sequence[tuple[float, Tensor]], total: Total = alone) -> Tensor:
     """What the picture's tokens find by themselves, `own` (1, N, D), moved towards what they find in each
-    reference; where any is to be kept away from, no token grows longer than it was."""
+    reference; where any is to be kept away from, no token grows longer than it was. `total` adds what is
+    found with heads that are elsewhere."""
     moved = own
     for weight, other in found:
         moved = moved + weight * (other - own)
     if any(weight < 0 for weight, _ in found):
-        moved = moved * (own.norm(dim=-1, keepdim=True) / moved.norm(dim=-1, keepdim=True)).clamp(max=1)
+        before, after = (total(x.float().square().sum(-1, keepdim=True)).sqrt() for x in (own, moved))
+        moved = moved * (before / after).clamp(max=1).to(moved)
     return moved
 
 

@@ -70,7 +70,7 @@ class Stream:
     """A transformer's blocks in their order, those that are streamed brought in time: `Backend.blocks`."""
 
     def __init__(self, transformer: Any, streamed: int, device: torch.device) -> None:
-        blocks = transformer.transformer_blocks
+        blocks, self._device = transformer.transformer_blocks, device
         self._packed = {
             i: Packed(block, device)
             for i, block in enumerate(blocks)
@@ -87,7 +87,7 @@ class Stream:
                 continue
             packed, room = self._packed[i], self._bring(i, self._rooms[0])
             if room.come is not None:
-                torch.cuda.current_stream().wait_event(room.come)
+                torch.cuda.current_stream(self._device).wait_event(room.come)
             following = min((j for j in self._packed if j > i), default=min(self._packed))
             self._bring(following, next(other for other in self._rooms if other is not room))
             packed.put(packed.within(room.bytes))
@@ -95,7 +95,8 @@ class Stream:
                 yield block
             finally:
                 packed.put(packed.weights)
-                room.left = torch.cuda.current_stream().record_event() if self._beside else None
+                if self._beside:
+                    room.left = torch.cuda.current_stream(self._device).record_event()
 
     def _bring(self, i: int, room: "Room") -> "Room":
         """Where block `i` is or will be: it is sent to `room` unless it is in one, or on its way."""

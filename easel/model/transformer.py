@@ -133,7 +133,9 @@ def through(
 ) -> Tensor:
     """Tokens `x` (B, L, D) through all blocks. `attend` gets the block's number, rotated queries (B, L,
     heads, d) and keys, and values (B, L, kv heads, d); it gives what the queries find, (B, L, D)."""
-    backend = backend_of(transformer)
+    backend, length = backend_of(transformer), x.shape[1]
+    if backend.peers:
+        x, modulation, rotary, attend = backend.peers.divided(x, modulation, rotary, attend)
 
     def run(i: int, block: Any, x: Tensor) -> Tensor:
         q, k, v, gate = backend.projected(block, x, modulation, rotary)
@@ -143,7 +145,7 @@ def through(
     go: Callable[..., Tensor] = partial(checkpoint, run, use_reentrant=False) if again else run
     for i, block in enumerate(backend.blocks(transformer)):
         x = go(i, block, x)
-    return x
+    return backend.peers.whole(x, length) if backend.peers else x
 
 
 def joined(k: Tensor, v: Tensor, context: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """The painter of Krea's open weights, from a request to a picture."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from easel.engine.krea import (
     peak_gb,
     times_of,
 )
+from easel.engine.several import Several
 from easel.engine.warm import fastest, warm
-from easel.errors import EngineError
+from easel.errors import CheckpointError, EngineError
 from easel.licence import NOTICE
 from easel.model import krea2, open_weights
 from easel.model.files import fingerprint
@@ -64,23 +66,27 @@ class KreaPainter:
     def __init__(
         self,
         fit: Fit,
-        device: torch.device,
+        devices: Sequence[torch.device],
         style_lora: Path | None,
         reader: LookReader,
         chat: Chat | None = None,
         compiles: bool = True,
     ) -> None:
-        plan, text_device = fit.plan, device if fit.text_beside else torch.device("cpu")
+        plan, (device, *others) = fit.plan, devices
+        text_device = device if fit.text_beside else torch.device("cpu")
         self.checkpoint = f"krea-2-{fingerprint(plan.files | ({style_lora} if style_lora else set()))}"
         self._fit, self._plan, self._device, self._reader = fit, plan, device, reader
         self._wardrobe = KreaWardrobe(plan.transformers, device, style_lora)
         self._wiring = wiring(style_lora) if style_lora else None
         first, part = next(iter(plan.transformers.items()))
+        several = Several(plan.transformers, device, others, compiles) if others else None
         backend = fastest(part.network, part.dtype, device, compiles)
+        if several:
+            backend = replace(backend, peers=several.peers)
         self._transformers = Transformers(plan.transformers, device, backend, fit.streamed)
         self._transformers.take(first)  # the first picture need not wait for it
         self._text = open_weights.load_text(plan.text, plan.parts, text_device)
-        self._engine = KreaEngine(self._transformers, self._text, plan.vae.load(device))
+        self._engine = KreaEngine(self._transformers, self._text, plan.vae.load(device), several)
         self._speaker = speaker_of(self._text, is_fast=text_device == device)
         self._expander = expander_of(chat, self._speaker)
         if device.type == "cuda":
@@ -96,15 +102,20 @@ class KreaPainter:
     ) -> "KreaPainter":
         """The painter of these weights, fetched if need be; `chat` expands prompts in place of their text
         encoder. Raises CheckpointError saying what is wrong."""
-        device = best_device(on_device)
+        device, *others = (best_device(name) for name in on_device.split(","))
         free = free_memory(device)
         outside = memory_outside() if device.type == "cuda" else None
         plan = open_weights.planned(*places(sources, partial(fetched, memory=free + (outside or 0))))
         fit = fitted(plan, sources.precision, free, outside)
+        if others and fit.streamed:
+            raise CheckpointError(
+                f"EASEL_DEVICE names {1 + len(others)} GPUs, and each of them must hold a transformer whole, "
+                f"for which {free / 1e9:.1f} GB are too few: name one, or set EASEL_PRECISION=fp8"
+            )
         log.info("Krea 2 fits", **fit.told)
         lora = Path(sources.style_lora).expanduser() if sources.style_lora else None
         looks = krea2.filled(LookReader, reader)
-        return cls(fit, device, lora, looks, chat, sources.compiles)
+        return cls(fit, [device, *others], lora, looks, chat, sources.compiles)
 
     def paint(
         self,

@@ -1,0 +1,172 @@
+"""The processes of further GPUs, which compute each picture together with the one that leads them.
+
+The leader reads the job, encodes prompts and pictures, and tells of steps; the others are sent what the
+sampling begins with, and hear after each step whether it goes on.
+"""
+
+import io
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+import structlog
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from easel.catalog import Weights
+from easel.engine.sampler import OnStep, sample
+from easel.engine.warm import fastest
+from easel.errors import CheckpointError, EngineError
+from easel.model import shared
+from easel.model.backend import uncompiled
+from easel.model.lora import Worn, worn
+from easel.model.open_weights import Part
+from easel.model.peers import Peers
+
+log = structlog.get_logger()
+
+TIMEOUT = timedelta(seconds=120)  # of one exchange; the first waits for a compiler
+GO, STOP = b"go", b"stop"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a picture is sampled from."""
+
+    weights: Weights
+    given: Mapping[str, Any]  # for `sample`
+    styles: Worn
+    looks: Sequence[shared.Looks]
+    nothing: Tensor | None  # an empty prompt's features, for the looks
+
+
+class Several:
+    """The leader's hold on the others."""
+
+    def __init__(
+        self,
+        parts: Mapping[Weights, Part],
+        device: torch.device,
+        others: Sequence[torch.device],
+        compiles: bool,
+    ) -> None:
+        check_heads(parts, 1 + len(others))
+        address, context = f"tcp://127.0.0.1:{free_port()}", get_context("spawn")
+        self._others: list[Connection] = []
+        for rank, other in enumerate(others, 1):
+            here, there = context.Pipe()
+            given = there, address, rank, 1 + len(others), dict(parts), other, compiles
+            context.Process(target=follow, args=given, daemon=True).start()
+            there.close()  # so that the end of either is noticed
+            self._others.append(here)
+        self.peers = joined(address, 0, 1 + len(others), device)
+
+    def lead(self, order: Order) -> None:
+        """Let the others begin; EngineError where one is gone."""
+        written = io.BytesIO()
+        torch.save(order, written)
+        self._send(written.getvalue())
+
+    def paced(self, tell: OnStep) -> OnStep:
+        """`tell`, and word for the others of whether the sampling goes on."""
+
+        def told(step: int, tokens: Tensor) -> None:
+            try:
+                tell(step, tokens)
+            except BaseException:
+                self._send(STOP)
+                raise
+            self._send(GO)
+
+        return told
+
+    def _send(self, data: bytes) -> None:
+        try:
+            for other in self._others:
+                other.send_bytes(data)
+        except OSError:
+            raise EngineError("a process of another GPU is gone: start the worker again") from None
+
+
+class Stopped(Exception):
+    """The leader has ended the sampling."""
+
+
+def follow(
+    leader: Connection,
+    address: str,
+    rank: int,
+    size: int,
+    parts: Mapping[Weights, Part],
+    device: torch.device,
+    compiles: bool,
+) -> None:
+    """Compute pictures with the others until the leader is gone."""
+    from easel.engine.krea import Transformers
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)  # it ends when its leader does
+    part = next(iter(parts.values()))
+    backend = fastest(part.network, part.dtype, device, compiles)
+    transformers = Transformers(parts, device, replace(backend, peers=joined(address, rank, size, device)))
+    transformers.take(next(iter(parts)))
+
+    def hear_on(step: int, tokens: Tensor) -> None:
+        if leader.recv_bytes() == STOP:
+            raise Stopped
+
+    while True:
+        try:
+            written = io.BytesIO(leader.recv_bytes())
+            order = torch.load(written, map_location=device, weights_only=False)
+            sample_with(transformers.take(order.weights), order, hear_on)
+        except Stopped:
+            continue
+        except EOFError:
+            return
+        except RuntimeError as error:
+            log.error("The process of a further GPU ended", device=str(device), error=str(error))
+            return
+
+
+@torch.inference_mode()
+def sample_with(transformer: Any, order: Order, on_step: OnStep) -> None:
+    """Take this process's part in the sampling."""
+    looks, nothing = order.looks, order.nothing
+
+    def hear(step: int, t: Tensor) -> shared.Voices:
+        return [] if nothing is None else shared.heard(transformer, looks, nothing, t)
+
+    with worn(transformer, order.styles), uncompiled(transformer) if order.styles else nullcontext():
+        sample(transformer, **order.given, hear=hear, on_step=on_step)
+
+
+def joined(address: str, rank: int, size: int, device: torch.device) -> Peers:
+    """This process among the others, once all are there."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    kind = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(kind, init_method=address, rank=rank, world_size=size, timeout=TIMEOUT)
+    return Peers(rank, size)
+
+
+def check_heads(parts: Mapping[Weights, Part], size: int) -> None:
+    """CheckpointError unless the heads can be divided among so many."""
+    heads = min(part.network.config.num_key_value_heads for part in parts.values())
+    if heads % size:
+        fit = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
+        raise CheckpointError(f"EASEL_DEVICE names {size} GPUs, and {heads} heads are divided among {fit}")
+
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
