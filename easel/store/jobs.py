@@ -63,7 +63,7 @@ ADD = Quick(  # created not before the workspace was held, where it is
     SELECT {SAID} FROM job
     """
 )
-END = Quick(  # of one that its worker still holds, or of any that is open
+END = Quick(  # of one that its worker still holds, with its queue entry, or of any that is open
     f"""
     WITH job AS (
         UPDATE jobs SET status = :status, completed_at = clock_timestamp(), lease = NULL,
@@ -73,12 +73,14 @@ END = Quick(  # of one that its worker still holds, or of any that is open
         WHERE id = :id AND workspace_id = :workspace_id AND completed_at IS NULL
             AND (CAST(:lease AS uuid) IS NULL OR (lease = :lease AND status = 'processing'))
         RETURNING *
-    ), event AS (INSERT INTO events (job_id, kind, data) SELECT id, status, '{{}}' FROM job)
+    ), event AS (
+        INSERT INTO events (job_id, kind, data) SELECT id, status, '{{}}' FROM job
+    ), entry AS (DELETE FROM pgqueuer USING job WHERE pgqueuer.id = :entry)
     SELECT {SAID}, workspace_id, cost, base_url, webhook_url FROM job
     """
 )
 NO_END = dict.fromkeys(
-    ("file_key", "expanded_prompt", "engine", "checkpoint", "error_code", "error_message", "lease")
+    ("file_key", "expanded_prompt", "engine", "checkpoint", "error_code", "error_message", "lease", "entry")
 ) | {"details": "{}"}
 SHOW = Quick(f"SELECT {SAID} FROM jobs WHERE workspace_id = :workspace_id AND id = :id")
 CLAIM = Quick(
@@ -440,7 +442,9 @@ async def _finish(
 ) -> bool:
     async with database.begin() as connection:
         await workspaces.hold(connection, claim.workspace_id)
-        row = await _end(connection, claim.workspace_id, claim.id, lease=claim.lease, **values)
+        row = await _end(
+            connection, claim.workspace_id, claim.id, lease=claim.lease, entry=entry.id, **values
+        )
         if row is None:
             return False
         if values.get("error_code") == UnsafePicture.code:
@@ -449,7 +453,6 @@ async def _finish(
             await styles.insert_into(connection, claim.workspace_id, style)
         if row.status == "completed" and row.cost:
             await ledger.charge(connection, row.workspace_id, row.id, row.cost)
-        await queue.remove(connection, entry)
         await backlog.promote(connection, claim.workspace_id, limits)
     database.bell.soon(str(claim.id))
     return True
