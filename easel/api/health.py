@@ -30,10 +30,8 @@ async def readyz(house: TheHouse) -> Health:
     if any(worker.state == "ready" for worker in found):
         waits = {line: why for line in queue.JOBS if (why := workers.why_waiting(found, line))}
         return Health(status="ready", waits=waits)
-    reasons = [worker.error for worker in found if worker.error]
-    reasons += ["a worker is loading its checkpoint" for worker in found if worker.state == "loading"]
     raise Unavailable(
-        f"No worker is ready: {'; '.join(reasons) or 'none is running, start one with `easel work`'}"
+        f"No worker is ready: {workers.why_idle(found) or 'none is running, start one with `easel work`'}"
     )
 
 

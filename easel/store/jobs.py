@@ -32,23 +32,12 @@ from easel.store.styles import NewStyle
 
 UNLIMITED = Limits()
 
-MOODBOARD = tables.Job.request["moodboard_id"].astext.label("moodboard_id")  # of an analysis
 STYLE = tables.Job.request["style_id"].astext.label("style_id")  # of a training
-TOLD = (  # the columns that a Job is made of
-    tables.Job.id,
-    tables.Job.status,
-    tables.Job.created_at,
-    tables.Job.completed_at,
-    tables.Job.file_key,
-    tables.Job.error_code,
-    tables.Job.error_message,
-    MOODBOARD,
-    STYLE,
-)
 SAID = (
     "id, status, created_at, completed_at, file_key, error_code, error_message,"
     " request->>'moodboard_id' AS moodboard_id, request->>'style_id' AS style_id"
 )  # the columns that a Job is made of
+TOLD = text(SAID)
 ADD = Quick(  # created not before the workspace was held, where it is
     f"""
     WITH job AS (
@@ -282,7 +271,7 @@ async def earlier(
     base_url: str,
 ) -> Job | None:
     """The job that was made with this key before; Unprocessable if it was asked for otherwise."""
-    query = select(*TOLD, tables.Job.asked_hash).where(
+    query = select(TOLD, tables.Job.asked_hash).where(
         tables.Job.workspace_id == workspace_id, tables.Job.idempotency_key == idempotency_key
     )
     async with database.read() as connection:
@@ -346,7 +335,7 @@ async def page(
     types: Sequence[str] | None = None,
 ) -> Page[Job]:
     """The newest jobs created before `before`; a type is a variant, or the kind of a job that has none."""
-    query = select(*TOLD).where(tables.Job.workspace_id == workspace_id)
+    query = select(TOLD).where(tables.Job.workspace_id == workspace_id)
     if before is not None:
         query = query.where(tables.Job.created_at < before)
     if status is not None:

@@ -6,7 +6,7 @@ SQLAlchemy takes some 200 microseconds of a process over a statement, asyncpg al
 from typing import Any
 
 import asyncpg
-from sqlalchemy import ClauseElement, text
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,11 +24,9 @@ class Row(asyncpg.Record):  # type: ignore[misc]
 class Quick:
     """One statement, of which the first row is wanted."""
 
-    def __init__(self, statement: ClauseElement | str) -> None:
-        built = text(statement) if isinstance(statement, str) else statement
-        compiled: Any = built.compile(dialect=dialect())  # type: ignore[no-untyped-call]
+    def __init__(self, statement: str) -> None:
+        compiled: Any = text(statement).compile(dialect=dialect())  # type: ignore[no-untyped-call]
         self._sql = str(compiled)
-        self._stated = compiled.params  # values in the statement itself
         self._names = compiled.positiontup
 
     async def alone(self, connection: asyncpg.Connection, **values: Any) -> Any:
@@ -41,5 +39,4 @@ class Quick:
         return result.first() if result.returns_rows else None
 
     def _ordered(self, values: dict[str, Any]) -> tuple[Any, ...]:
-        values = {**self._stated, **values}
         return tuple(values[name] for name in self._names)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, or_, select, text, update
+from sqlalchemy import func, insert, select, update
 
 from easel.errors import NotFound
 from easel.ids import new_id, new_secret, secret_hash
@@ -13,17 +13,12 @@ from easel.store.database import Database
 from easel.store.quick import Quick
 from easel.store.tables import Token, Workspace
 
-USE_IS_STALE = or_(
-    Token.last_used_at.is_(None), Token.last_used_at < func.now() - text("interval '1 minute'")
-)
+STALE = "(last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"
 CALLER = Quick(
-    select(Token.workspace_id, Token.name, Token.secret_hash, USE_IS_STALE.label("use_is_stale")).where(
-        Token.id == bindparam("id"),
-        Token.revoked_at.is_(None),
-        or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
-    )
+    f"SELECT workspace_id, name, secret_hash, {STALE} AS use_is_stale FROM tokens"
+    " WHERE id = :id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 )
-USE = Quick(update(Token).where(Token.id == bindparam("token"), USE_IS_STALE).values(last_used_at=func.now()))
+USE = Quick(f"UPDATE tokens SET last_used_at = now() WHERE id = :id AND {STALE}")
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ async def caller(database: Database, raw: str) -> Caller | None:
     if row is None or not hmac.compare_digest(row.secret_hash, secret_hash(secret)):
         return None
     if row.use_is_stale:
-        await database.first(USE, token=token_id)
+        await database.first(USE, id=token_id)
     return Caller(row.workspace_id, token_id, row.name)
 
 

@@ -60,9 +60,14 @@ def why_waiting(found: Sequence[Worker], line: str) -> str | None:
     those = [worker for worker in found if line in worker.lines]
     if any(worker.state == "ready" for worker in those):
         return None
-    reasons = [worker.error for worker in those if worker.error]
-    reasons += ["a worker is loading its checkpoint" for worker in those if worker.state == "loading"]
-    return "; ".join(reasons) or f"no running worker takes jobs for {line}: start one with `easel work`"
+    return why_idle(those) or f"no running worker takes jobs for {line}: start one with `easel work`"
+
+
+def why_idle(found: Sequence[Worker]) -> str:
+    """Why none of these workers is ready."""
+    reasons = [worker.error for worker in found if worker.error]
+    reasons += ["a worker is loading its checkpoint" for worker in found if worker.state == "loading"]
+    return "; ".join(reasons)
 
 
 async def leave(database: Database, worker_id: UUID) -> None:
