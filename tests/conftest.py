@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from at_work import at_work
 from databases import fresh_database, running
 from serving import Served, serving
 
+from easel.catalog import RECIPES
 from easel.store.blobs import Blobs
 
 if TYPE_CHECKING:
@@ -90,6 +92,14 @@ def tiny_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny_krea
 
     return tiny_krea.save(tmp_path_factory.mktemp("krea") / "raw", distilled=False, seed=1)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of Krea's weights a sixteenth as large a side as the contract's, in two steps."""
+    monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (64, 64)})
+    for route, recipe in RECIPES.items():
+        monkeypatch.setitem(RECIPES, route, replace(recipe, steps=2))
 
 
 @pytest.fixture(scope="session")

@@ -56,13 +56,13 @@ PROMPTS = (
 
 
 @pytest.fixture(scope="module")
-def turbo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_krea.save(tmp_path_factory.mktemp("krea") / "turbo", distilled=True)
+def turbo(tiny_turbo: Path) -> Path:
+    return tiny_turbo
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_krea.save(tmp_path_factory.mktemp("krea") / "raw", distilled=False, seed=1)
+def raw(tiny_raw: Path) -> Path:
+    return tiny_raw
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """python -m pytest tests/test_krea_avoids.py — what is to be avoided, where there is no guidance."""
 
-from dataclasses import replace
-
 import pytest
 import tiny_krea
 import torch
@@ -9,7 +7,7 @@ from diffusers import Krea2Transformer2DModel
 from PIL import Image
 from safetensors.torch import save_file
 
-from easel.catalog import MODELS, RECIPES
+from easel.catalog import MODELS
 from easel.engine.sampler import sample
 from easel.model import flow, in_context, shared
 from easel.model.attention import attend
@@ -148,14 +146,6 @@ def test_the_sampler_takes_the_plain_way_without_anything_to_avoid(transformer):
         return sample(transformer, X, times, text(transformer), grid(4, 6), avoided=avoided)
 
     assert not torch.allclose(end(None), end(text(transformer, 4, 3)), atol=1e-3)
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """The contract's sizes, a sixteenth as large a side, and two steps."""
-    monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (64, 64)})
-    for route, recipe in RECIPES.items():
-        monkeypatch.setitem(RECIPES, route, replace(recipe, steps=2))
 
 
 @pytest.mark.usefixtures("small")

@@ -1,6 +1,5 @@
 """python -m pytest tests/test_krea_instruments.py — instruments on tiny weights of Krea's."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from test_krea_styles import style
 from torch import Tensor
 
-from easel.catalog import MODELS, RECIPES
+from easel.catalog import MODELS
 from easel.engine import krea
 from easel.model.prompts import PromptEncoder, direction
 from easel.schema.generation import GenerationRequest
@@ -21,16 +20,12 @@ from easel.style.krea_instruments import PHRASES
 INSTRUMENTS = ("intensity", "complexity", "movement")
 
 
+pytestmark = pytest.mark.usefixtures("small")
+
+
 @pytest.fixture(scope="module")
 def painter(tiny_turbo: Path, tiny_raw: Path) -> KreaPainter:
     return KreaPainter.load(KreaSources(str(tiny_turbo), str(tiny_raw), str(tiny_turbo)))
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (64, 64)})
-    for route, recipe in RECIPES.items():
-        monkeypatch.setitem(RECIPES, route, replace(recipe, steps=2))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """python -m pytest tests/test_krea_styles.py — LoRA styles on tiny weights, painted in and imported."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from safetensors.torch import save
 from test_krea_lora import CPU, FORMS, QUERY, A, B
 from tiny_krea import pictured
 
-from easel.catalog import MODELS, RECIPES
+from easel.catalog import MODELS
 from easel.cli.main import app
 from easel.errors import EngineError, StyleError
 from easel.model import lora_files, open_weights
@@ -23,17 +22,12 @@ from easel.style.imports import examined
 from easel.style.krea import KreaPainter
 from easel.style.krea_styles import KreaWardrobe, with_triggers
 
+pytestmark = pytest.mark.usefixtures("small")
+
 
 @pytest.fixture(scope="module")
 def painter(tiny_turbo: Path, tiny_raw: Path) -> KreaPainter:
     return KreaPainter.load(KreaSources(str(tiny_turbo), str(tiny_raw), str(tiny_turbo)))
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (64, 64)})
-    for route, recipe in RECIPES.items():
-        monkeypatch.setitem(RECIPES, route, replace(recipe, steps=2))
 
 
 def style(seed: int, strength: float, trigger_word: str = "") -> Adapter:

@@ -20,7 +20,7 @@ from test_moodboards import at_work, data_uri, ended
 from test_styles import TRAIN, details
 from torch import nn
 
-from easel.catalog import MODELS, RECIPES
+from easel.catalog import MODELS
 from easel.engine.krea import Transformers
 from easel.errors import Cancelled, EngineError
 from easel.model import flow, lora, lora_files, open_weights
@@ -40,16 +40,12 @@ CPU = torch.device("cpu")
 RECIPE = Recipe(name="stripes", max_train_steps=6, batch_size=1, learning_rate=0.01, trigger_word="zigzag")
 
 
+pytestmark = pytest.mark.usefixtures("small")
+
+
 @pytest.fixture(scope="module")
 def painter(tiny_turbo: Path, tiny_raw: Path) -> KreaPainter:
     return KreaPainter.load(KreaSources(str(tiny_turbo), str(tiny_raw), str(tiny_turbo)))
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (64, 64)})
-    for route, recipe in RECIPES.items():
-        monkeypatch.setitem(RECIPES, route, replace(recipe, steps=2))
 
 
 class Book:
