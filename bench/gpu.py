@@ -74,7 +74,7 @@ class Scale:
     transformer: dict[str, Any]
     vae: dict[str, Any]
     side: int = 1024
-    reference: int = 512
+    reference: int = 480
     in_context: int = 1024
     square: int = 8192  # of the matrices whose product is timed
     turbo_steps: int = 8

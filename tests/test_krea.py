@@ -550,7 +550,7 @@ def test_the_checkpoints_name_changes_with_its_weights(turbo, raw):
 def test_references_are_shown_small_and_those_of_strength_0_not_at_all():
     large, small = Image.new("RGB", (4000, 1000)), Image.new("RGB", (40, 90))
     seen = schemes([Reference(large, 1.0), Reference(large, 0), Reference(small, -0.5)], False)["looks"]
-    assert [image.size for image, _ in seen] == [(1024, 256), (32, 96)]
+    assert [image.size for image, _ in seen] == [(960, 240), (32, 96)]
     assert [weight for _, weight in seen] == [0.75, pytest.approx(-0.21875)]
 
 

@@ -256,9 +256,12 @@ def test_references_of_one_size_say_the_same_together_as_alone():
         (alone,) = shared.looks_of([(z, 1.0)])
         for one, many in zip(shared.listen(network, alone, nothing, T), first, strict=True):
             assert (one is None) == (many is None)
-            if one:
-                assert torch.allclose(one.k, many.k[i : i + 1], atol=1e-5)
-                assert torch.allclose(one.q.spread, many.q.spread[i : i + 1], atol=1e-5)
+            if one and many:
+                same = many.each()[i]
+                assert torch.allclose(one.k, same.k, atol=1e-5)
+                for manner, other in zip(one.manners, same.manners, strict=True):
+                    assert torch.allclose(manner.mean, other.mean, atol=1e-5)
+                    assert torch.allclose(manner.spread, other.spread, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -290,16 +293,16 @@ def test_what_references_said_is_kept_for_the_next_picture(turbo, monkeypatch):
     heard: list[int] = []
     listen = shared.listen
     monkeypatch.setattr(shared, "listen", lambda *given: heard.append(len(heard)) or listen(*given))
-    engine.unfinished(asked(1, 0.4, 0.2))
-    assert len(heard) == 3
-    again = engine.unfinished(asked(2, 0.1, -0.3))
+    engine.unfinished(asked(1, 0.4, 0.2, steps=8))
+    assert len(heard) == 3  # for steps 2 to 4, 5 to 7, and the last
+    again = engine.unfinished(asked(2, 0.1, -0.3, steps=8))
     assert len(heard) == 3
     fresh, _ = painting(turbo)
-    assert torch.equal(again, fresh.unfinished(asked(2, 0.1, -0.3)))
+    assert torch.equal(again, fresh.unfinished(asked(2, 0.1, -0.3, steps=8)))
     assert len(heard) == 6
-    engine.unfinished(asked(2, 0.4))  # another set
-    engine.unfinished(asked(2, 0.4, 0.2, steps=2))  # another time beside the first, which is 1
-    assert len(heard) == 6 + 3 + 1
+    engine.unfinished(asked(2, 0.4, steps=8))  # another set
+    engine.unfinished(asked(2, 0.4, 0.2, steps=16))  # of its five times, one is among those before
+    assert len(heard) == 6 + 3 + 4
 
 
 def test_a_style_is_worn_though_the_blocks_were_compiled_and_references_wear_it_too(turbo):
@@ -319,11 +322,11 @@ def test_another_network_gets_the_memory_of_what_was_said(turbo):
     turbos = engine._voices
     engine.unfinished(asked(1, 0.4, weights="raw", guidance=1.0))
     assert not turbos._kept
-    assert len(engine._voices._kept) == 3
+    assert len(engine._voices._kept) == 1
 
 
 def test_no_more_is_kept_than_there_is_room_for():
-    said = shared.Said(shared.manner_of(drawn(1, 4, 2, 8)), drawn(1, 4, 2, 8), drawn(1, 4, 2, 8))
+    said = shared.Said([], drawn(1, 4, 2, 8), drawn(1, 4, 2, 8))
     voice = [None, said, said]
     assert size(voice) == 4 * 64 * 4
     kept, heard = KeptVoices(2.5 * size(voice)), []
@@ -423,7 +426,7 @@ def test_after_warming_up_no_job_waits_for_the_compiler(turbo, graphs):
     engine, transformers = painting(turbo, compiled(by="counting"))
     warm.warm(engine, transformers, "turbo")
     made_ready = len(graphs)
-    assert made_ready == 4  # one picture, and several references
+    assert made_ready == 5  # one picture, several references, and what it takes of their manner
     for job in (
         asked(),
         asked(1, 0.4),

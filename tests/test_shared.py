@@ -6,10 +6,13 @@ import pytest
 import tiny_krea
 import torch
 from diffusers import Krea2Transformer2DModel
+from PIL import Image
 
+from easel.engine.krea import Conditioning, times_of
 from easel.engine.sampler import sample
-from easel.model import flow, shared
-from easel.model.attention import attend
+from easel.model import flow, manner, shared
+from easel.model.attention import attend, told, told_of
+from easel.model.backend import PLAIN
 from easel.model.transformer import fuse_text, grid, predict
 
 T = torch.tensor([0.6])
@@ -80,13 +83,65 @@ def test_a_reference_twice_at_half_its_weight_is_one_reference(transformer):
 def test_where_keys_do_not_turn_a_references_layout_means_nothing():
     """With only the first axis heard, tokens of a reference may change places."""
     q, k, v = (drawn(1, 10, heads, 16, seed=heads) for heads in (4, 2, 2))
-    queries = shared.manner_of(drawn(1, 6, 4, 16, seed=5))
-    said = shared.Said(queries, drawn(1, 6, 2, 16, seed=6), drawn(1, 6, 2, 16, seed=7))
+    manners = [manner.manner_of(drawn(1, 6, heads, 16, seed=5)) for heads in (4, 2, 2)]
+    said = shared.Said(manners, drawn(1, 6, 2, 16, seed=6), drawn(1, 6, 2, 16, seed=7))
     order = torch.randperm(6)
     still = torch.tensor([1.0] * 4 + [0.0] * 12)
-    moved = shared.Said(queries, said.k[:, order], said.v[:, order])
-    one, other = (attend(*shared.around(q, k, v, 3, still, heard)) for heard in (said, moved))
+    moved = shared.Said(manners, said.k[:, order], said.v[:, order])
+    found = [shared.looked(PLAIN, q, k, v, 3, still, [(0.5, heard)]) for heard in (said, moved)]
+    (weight, one), (_, other) = (found[0][0], found[1][0])
+    assert weight == 0.5
     assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_reference_is_looked_at_as_if_its_keys_stood_behind_the_pictures_own():
+    q, k, v = (drawn(1, 10, heads, 16, seed=heads) for heads in (4, 2, 2))
+    manners = [manner.manner_of(drawn(1, 6, heads, 16, seed=5)) for heads in (4, 2, 2)]
+    said = shared.Said(manners, drawn(1, 6, 2, 16, seed=6), drawn(1, 6, 2, 16, seed=7))
+    turning = torch.rand(16)
+    ((_, found),) = shared.looked(PLAIN, q, k, v, 3, turning, [(0.5, said)])
+    queries = manner.like(q[:, 3:], manners[0], manner.LIKE_KEYS)
+    keys = [k[:, :3], manner.like(k[:, 3:], manners[1], manner.LIKE_KEYS), shared.LOUD * turning * said.k]
+    values = [v[:, :3], manner.like(v[:, 3:], manners[2], manner.LIKE_VALUES), said.v]
+    assert torch.allclose(found, attend(queries, torch.cat(keys, 1), torch.cat(values, 1)), atol=1e-6)
+
+
+def test_several_references_lend_the_picture_one_manner_between_them():
+    some, others = (manner.manner_of(drawn(1, 6, 2, 16, seed=seed)) for seed in (5, 6))
+    between = manner.blended([0.3, 0.1], [some, others])
+    assert torch.allclose(between.mean, 0.75 * some.mean + 0.25 * others.mean)
+    assert torch.allclose(between.spread, 0.75 * some.spread + 0.25 * others.spread)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.8])
+def test_three_steps_hear_what_is_said_at_the_middle_one_and_none_hears_noise(strength):
+    shown, start = Image.new("RGB", (64, 64)), {"start": Image.new("RGB", (64, 64)), "strength": strength}
+    asked = Conditioning("a fox", "", 64, 64, 0, "turbo", 8, 0.0, [(shown, 0.5)], **start)
+    times = times_of(asked)
+    turns = shared.turns_of(times.tolist())
+    assert turns == ([None, 2, 2, 2, 5, 5, 5, 7] if strength == 1 else [1, 1, 1, 4, 4, 4, 6])
+    listened: list[int] = []
+
+    def listen(turn: int, t: torch.Tensor) -> list:
+        listened.append(turn)
+        assert t == times[turn]
+        return [turn]
+
+    hear = shared.hearing(times, turns, listen)
+    assert [list(hear(step, times[step])) for step in range(len(turns))] == [
+        [] if turn is None else [turn] for turn in turns
+    ]
+    assert listened == sorted({turn for turn in turns if turn is not None})
+
+
+def test_attention_that_tells_of_its_weights_is_the_same_head_by_head():
+    q, k, v = (drawn(2, length, heads, 16, seed=heads) for length, heads in ((5, 4), (9, 2), (9, 2)))
+    out, total = told(q, k, v)
+    assert torch.allclose(out.flatten(2), attend(q, k, v), atol=1e-6)
+    for head in range(4):
+        alone, alone_total = told_of(q[:, :, head], k[:, :, head // 2], v[:, :, head // 2])
+        assert torch.allclose(out[:, :, head], alone, atol=1e-6)
+        assert torch.allclose(total[:, :, head], alone_total, atol=1e-6)
 
 
 def test_what_turns_fast_is_silent_and_what_turns_slowly_is_loudest():
@@ -99,10 +154,10 @@ def test_what_turns_fast_is_silent_and_what_turns_slowly_is_loudest():
 
 def test_statistics_are_taken_over_as_far_as_asked():
     x, other = drawn(1, 50, 2, 8, seed=1), 3 * drawn(1, 70, 2, 8, seed=2) + 5
-    whole = shared.like(x, shared.manner_of(other), 1.0)
+    whole = manner.like(x, manner.manner_of(other), 1.0)
     assert torch.allclose(whole.mean(1), other.mean(1), atol=1e-4)
     assert torch.allclose(whole.std(1), other.std(1), atol=1e-4)
-    assert torch.equal(shared.like(x, shared.manner_of(other), 0.0), x)
+    assert torch.equal(manner.like(x, manner.manner_of(other), 0.0), x)
 
 
 def test_away_from_a_reference_no_token_grows():

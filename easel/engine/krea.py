@@ -38,7 +38,7 @@ from easel.schema.painting import Step
 PATCH = 2  # latents a side of one token
 TOKEN = 8 * PATCH  # pixels a side of one token
 PREVIEW = 32  # latents of a preview's longer side, so 256 pixels
-KEPT = 8e9  # bytes of what references said, at most: eight steps of seven references
+KEPT = 8e9  # bytes of what references said, at most: the three turns of twenty references
 
 
 @dataclass(frozen=True)
@@ -262,9 +262,11 @@ class KreaEngine:
         steps = Steps(tell, text.device)
         told: OnStep = steps
         if self._several:
-            self._several.lead(Order(conditioning.weights, given, conditioning.styles, looks, nothing))
+            turns = shared.turns_of(times_of(conditioning).tolist())
+            order = Order(conditioning.weights, given, conditioning.styles, looks, nothing, turns)
+            self._several.lead(order)
             told = self._several.paced(steps)
-        hear = self._hearing(transformer, conditioning, looks, nothing)
+        hear = self._hearing(transformer, conditioning, looks, nothing, times)
         tokens = sample(transformer, **given, hear=hear, on_step=told)
         return latents.unpack(tokens, rows, PATCH), steps
 
@@ -280,17 +282,19 @@ class KreaEngine:
         conditioning: Conditioning,
         looks: Sequence[shared.Looks],
         nothing: Tensor | None,
+        times: Tensor,
     ) -> Callable[[int, Tensor], shared.Voices]:
         """What the references that share attention say at a step and its time."""
         if nothing is None:
             return silence
+        turns = shared.turns_of(times_of(conditioning).tolist())
         if conditioning.styles:  # they change what references say
-            return lambda step, t: shared.heard(transformer, looks, nothing, t)
+            return shared.hearing(times, turns, lambda turn, t: shared.heard(transformer, looks, nothing, t))
         seen = tuple((image.size, sha256(image.tobytes()).digest()) for image, _ in conditioning.looks)
-        times = times_of(conditioning).tolist()
+        at = times_of(conditioning).tolist()
 
-        def hear(step: int, t: Tensor) -> shared.Voices:
-            key = conditioning.weights, times[step], seen  # all that they depend on
+        def listen(turn: int, t: Tensor) -> shared.Voices:
+            key = conditioning.weights, at[turn], seen  # all that they depend on
             return [
                 (
                     alike.weights,
@@ -299,7 +303,7 @@ class KreaEngine:
                 for i, alike in enumerate(looks)
             ]
 
-        return hear
+        return shared.hearing(times, turns, listen)
 
     def _context(self, conditioning: Conditioning, sign: int) -> in_context.Context | None:
         """The references whose strengths have this sign, as the style LoRA reads them."""

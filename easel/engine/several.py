@@ -45,6 +45,7 @@ class Order:
     styles: Worn
     looks: Sequence[shared.Looks]
     nothing: Tensor | None  # an empty prompt's features, for the looks
+    turns: Sequence[int | None]  # in which each step hears them
 
 
 class Several:
@@ -141,9 +142,10 @@ def sample_with(transformer: Any, order: Order, on_step: OnStep) -> None:
     """Take this process's part in the sampling."""
     looks, nothing = order.looks, order.nothing
 
-    def hear(step: int, t: Tensor) -> shared.Voices:
+    def listen(turn: int, t: Tensor) -> shared.Voices:
         return [] if nothing is None else shared.heard(transformer, looks, nothing, t)
 
+    hear = shared.hearing(order.given["times"], order.turns, listen)
     with worn(transformer, order.styles), uncompiled(transformer) if order.styles else nullcontext():
         sample(transformer, **order.given, hear=hear, on_step=on_step)
 

@@ -29,18 +29,19 @@ def fastest(network: Any, dtype: torch.dtype, device: torch.device, compiles: bo
     with torch.cuda.device(device):
         ways = kernels.chosen(network, device)
     log.info("Attention", **{role: name for role, (name, _) in ways.items()})
-    return replace(backend, attend=ways["attend"][1], attend_at=ways["attend_at"][1])
+    found = {role: way for role, (_, way) in ways.items()}
+    return replace(backend, attend=found["attend"], attend_at=found["attend_at"], telling=found["telling"])
 
 
 def warm(engine: "KreaEngine", transformers: "Transformers", weights: Weights) -> None:
-    """Paint one step small, without and with references, so that no job waits for a compiler; where that
+    """Paint two steps small, without and with references, so that no job waits for a compiler; where that
     fails, the blocks are left uncompiled, as they are where styles are worn."""
     from easel.engine.krea import Conditioning
 
     one = Image.new("RGB", (SIDE, SIDE))
     try:
         for looks in ([], [(one, 0.5)] * 2):
-            small = Conditioning("a fox", "", SIDE, SIDE, 0, weights, 1, 0.0, looks=looks)
+            small = Conditioning("a fox", "", SIDE, SIDE, 0, weights, 2, 0.0, looks=looks)
             engine.paint(small, lambda step: None)
     except torch._dynamo.exc.TorchDynamoException as error:
         log.warning("Not compiled (EASEL_COMPILE=off does not try)", error=str(error).partition("\n")[0])

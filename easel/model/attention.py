@@ -4,7 +4,7 @@ Queries are (B, L, heads, d), keys and values (B, S, kv heads, d); what is found
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,13 +42,38 @@ def attend_at(q: Tensor, k: Tensor, v: Tensor, volumes: Volumes) -> Tensor:
     return attend(q, k, v, volume.log()[None, None, None])
 
 
+def told(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """The plain form of what tells of its weights; without a kernel of the device's own, head by head."""
+    heads = [z.transpose(1, 2) for z in (q, repeated(k, q), repeated(v, q))]
+    if q.device.type == "cpu":
+        out, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*heads)
+    else:
+        each = zip(*(z.unbind(1) for z in heads), strict=True)
+        out, total = (torch.stack(parts, 1) for parts in zip(*(told_of(*head) for head in each), strict=True))
+    return out.transpose(1, 2), total.transpose(1, 2)
+
+
+def told_of(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of one head, (B, L, d)."""
+    logits = q.float() @ k.float().mT * q.shape[-1] ** -0.5
+    return (logits.softmax(-1) @ v.float()).to(v.dtype), logits.logsumexp(-1)
+
+
 def attend_apart(telling: Telling, q: Tensor, k: Tensor, v: Tensor, volumes: Volumes) -> Tensor:
-    """The same run by run, by a kernel that takes no bias: each outcome counts by what its weights come to
-    (flash attention's blocks of keys: Dao et al. 2022, arXiv 2205.14135, section 3.1)."""
+    """The same run by run, by a kernel that takes no bias."""
     lengths = [length for length, _ in volumes]
     runs = zip(k.split(lengths, 1), v.split(lengths, 1), strict=True)
     outs, totals = zip(*(telling(q, *run) for run in runs), strict=True)
     louder = [total + math.log(volume) for total, (_, volume) in zip(totals, volumes, strict=True)]
-    shares = torch.stack(louder, -1).softmax(-1).unbind(-1)
-    mixed = sum(share[..., None] * out for share, out in zip(shares, outs, strict=True))
-    return mixed.to(q.dtype).flatten(2)
+    return together(zip(outs, louder, strict=True))
+
+
+def together(runs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """What is found among several runs of keys at once, (B, L, heads * d), out of what `Telling` gives of
+    each: an outcome counts by what its weights come to (flash attention's blocks of keys: Dao et al. 2022,
+    arXiv 2205.14135, section 3.1)."""
+    (found, whole), *others = runs
+    for out, total in others:
+        share = (total - whole).sigmoid()[..., None]
+        found, whole = torch.lerp(found, out, share.to(found.dtype)), torch.logaddexp(whole, total)
+    return found.flatten(2)

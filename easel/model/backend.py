@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from easel.model import attention, block
+from easel.model import attention, block, manner
 from easel.model.peers import Peers
 
 Half = Callable[..., Any]
@@ -23,6 +23,8 @@ class Backend:
     finished: Half = block.finished
     attend: Callable[..., Tensor] = attention.attend
     attend_at: Callable[..., Tensor] = attention.attend_at
+    telling: attention.Telling = attention.told
+    taken: Half = manner.taken
     blocks: Callable[[Any], Iterable[Any]] = lambda transformer: transformer.transformer_blocks
     peers: Peers | None = None  # the processes of further GPUs
 
@@ -41,12 +43,13 @@ def backend_of(transformer: Any) -> Backend:
 
 @cache
 def compiled(dynamic: bool = True, by: str = "inductor") -> Backend:
-    """The halves of a block compiled, once for all blocks and, where `dynamic`, for all lengths."""
-    projected, finished = (
-        torch.compile(half, dynamic=dynamic, fullgraph=True, backend=by)
-        for half in (block.projected, block.finished)
+    """The halves of a block compiled, and what pictures do to hear references, once for all blocks and, where
+    `dynamic`, for all lengths."""
+    projected, finished, taken = (
+        torch.compile(part, dynamic=dynamic, fullgraph=True, backend=by)
+        for part in (block.projected, block.finished, manner.taken)
     )
-    return Backend(projected, finished)
+    return Backend(projected, finished, taken=taken)
 
 
 @contextmanager

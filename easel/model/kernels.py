@@ -15,7 +15,7 @@ from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_a
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from easel.model.attention import Telling, Volumes, attend, attend_apart, attend_at
+from easel.model.attention import Telling, Volumes, attend, attend_apart, attend_at, told
 
 ERROR = 0.02  # of half precision, beside the plain form: more is something else
 PROBED = 256  # queries by which a kernel is judged
@@ -68,15 +68,19 @@ def attend_by(
 WAYS = {name: partial(attend_by, kernel) for name, kernel in KERNELS.items()}
 
 
-def chosen(transformer: Any, device: torch.device) -> dict[str, tuple[str, Callable[..., Tensor]]]:
-    """The fastest `attend` and `attend_at` for a transformer's heads on a GPU, with their kernels' names."""
+def chosen(transformer: Any, device: torch.device) -> dict[str, tuple[str, Callable[..., Any]]]:
+    """The fastest `attend`, `attend_at` and `telling` for a transformer's heads on a GPU, with their kernels'
+    names."""
     q, k, v = probe(transformer, device)
     volumes: Volumes = ((TOKENS // 2, 1.0), (TOKENS - TOKENS // 2, 0.5))
     plainly = (q[:, :PROBED].float(), k.float(), v.float())
     apart = {name: partial(attend_apart, telling) for name, telling in TELLING.items()}
+    wanted = attend_at(*plainly, volumes)
+    telling, _ = fastest({"torch": partial(attend_apart, told)} | apart, (q, k, v, volumes), wanted)
     return {
         "attend": fastest({"torch": attend} | WAYS, (q, k, v), attend(*plainly)),
-        "attend_at": fastest({"torch": attend_at} | apart, (q, k, v, volumes), attend_at(*plainly, volumes)),
+        "attend_at": fastest({"torch": attend_at} | apart, (q, k, v, volumes), wanted),
+        "telling": (telling, TELLING.get(telling, told)),
     }
 
 

@@ -1,16 +1,16 @@
 """Style references without training: the picture's tokens attend to what references say in the same block.
 
-At each step the references, noised as far as the picture is, pass through the network beside a prompt that
-says nothing. From the second quarter of the blocks on, the picture looks at their keys and values too, its
-own queries, keys and values brought near to their statistics (StyleAligned, arXiv 2312.02133). Each reference
-is looked at by itself and the outcomes are mixed, so that several do not compete for attention and their
-order means nothing. A reference's keys lose what turns fast with position (RoPE), so that colours and strokes
-are found wherever they are and its layout is not copied.
+The references, noised as far as the picture is, pass through the network beside a prompt that says nothing,
+once for every three steps. From the second quarter of the blocks on, the picture looks at their keys and
+values too, its own queries, keys and values brought near to their statistics (StyleAligned, arXiv
+2312.02133). Each reference is looked at by itself and the outcomes are mixed, so that several do not compete
+for attention and their order means nothing. A reference's keys lose what turns fast with position (RoPE), so
+that colours and strokes are found wherever they are and its layout is not copied.
 
 The numbers are those that others settled on for Krea 2; without its weights none of them was tried here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -19,17 +19,19 @@ from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
 from easel.model import flow
-from easel.model.backend import backend_of
+from easel.model.attention import together
+from easel.model.backend import Backend, backend_of
 from easel.model.latents import noise, pack
+from easel.model.manner import Manner, Manners, blended, manner_of
 from easel.model.nag import Total, alone, steered
 from easel.model.transformer import embed_time, grid, through
 
 FIRST = 1 / 4  # of the blocks: those before it see no references
-LIKE_KEYS, LIKE_VALUES = 0.85, 0.65  # how far queries and keys, and values, take the references' statistics
 LOUD = 1.06  # a reference's keys, beside the picture's own
 FAST, SLOW = 0.0, 1.10  # its keys' fastest and slowest turning parts
 BEND = 2.5  # how early the parts between are as loud as the slowest
 NOISE = 42  # seed of the references' noise
+STEPS = 3  # that hear what the references say at the middle one of them
 PATCH = 2  # latents a side of one token
 
 
@@ -42,23 +44,24 @@ class Looks(NamedTuple):
     weights: Sequence[float]  # how far attention goes to each: 1 is all the way, below 0 is away from it
 
 
-class Manner(NamedTuple):
-    """Mean and spread over tokens, (n, 1, heads, head dim) each."""
-
-    mean: Tensor
-    spread: Tensor
-
-
 class Said(NamedTuple):
     """What references of one size say in one block."""
 
-    q: Manner  # of their queries
+    manners: Manners
     k: Tensor  # (n, R, kv heads, head dim), rotated
     v: Tensor  # (n, R, kv heads, head dim)
+
+    def each(self) -> list["Said"]:
+        """What each of them says."""
+        alone = (
+            [Manner(*(z[i : i + 1] for z in manner)) for manner in self.manners] for i in range(len(self.k))
+        )
+        return [Said(*one) for one in zip(alone, self.k.split(1), self.v.split(1), strict=True)]
 
 
 Voice = Sequence[Said | None]  # what is said in each block; None where it is not heard
 Voices = Sequence[tuple[Sequence[float], Voice]]  # of each size: weights, and what is said
+Weighted = tuple[float, Said]  # of one reference
 
 
 def weight_of(strength: float) -> float:
@@ -88,6 +91,35 @@ def looks_of(references: Sequence[tuple[Tensor, float]]) -> list[Looks]:
     return found
 
 
+def turns_of(times: Sequence[float]) -> list[int | None]:
+    """With which step each step hears the references, for steps that begin and end at these times: what
+    they say changes little from one to the next, so each three share it. None at 1, where the references
+    would be noise alone."""
+    steps = len(times) - 1
+    first = sum(t == 1 for t in times)
+    middles = (i - (i - first) % STEPS + STEPS // 2 for i in range(first, steps))
+    return [*[None] * first, *(min(i, steps - 1) for i in middles)]
+
+
+def hearing(
+    times: Tensor, turns: Sequence[int | None], listen: Callable[[int, Tensor], Voices]
+) -> Callable[[int, Tensor], Voices]:
+    """What is heard at a step, of references that are listened to only where a turn begins; `listen` gets the
+    turn's step and its time (1,)."""
+    latest: dict[int, Voices] = {}
+
+    def hear(step: int, _: Tensor) -> Voices:
+        turn = turns[step]
+        if turn is None:
+            return ()
+        if turn not in latest:
+            latest.clear()
+            latest[turn] = listen(turn, times[turn : turn + 1])
+        return latest[turn]
+
+    return hear
+
+
 def listen(transformer: Krea2Transformer2DModel, looks: Looks, nothing: Tensor, t: Tensor) -> Voice:
     """What references of one size say in each block at the time `t` (1,); `nothing` (1, T, D) is an empty
     prompt's features."""
@@ -99,7 +131,8 @@ def listen(transformer: Krea2Transformer2DModel, looks: Looks, nothing: Tensor, 
     said: list[Said | None] = []
 
     def keep(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        said.append(Said(manner_of(q[:, words:]), k[:, words:], v[:, words:]) if i >= first else None)
+        own = [z[:, words:] for z in (q, k, v)]
+        said.append(Said([manner_of(z) for z in own], *own[1:]) if i >= first else None)
         return backend.attend(q, k, v)
 
     hidden = torch.cat([nothing.expand(len(noisy), -1, -1), transformer.img_in(noisy)], 1)
@@ -137,11 +170,11 @@ def predict(
     def look(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         near, keys, values = (z[:, shunned:] for z in (q, k, v))
         out = own = backend.attend(near, keys, values)
-        found: list[tuple[float, Tensor]] = []
-        for weights, voice in voices:
-            if said := voice[i]:
-                others = backend.attend(*around(near, keys, values, words, turning, said))
-                found += zip(weights, others.split(1), strict=True)
+        found = [
+            one
+            for group in groups(voices, i)
+            for one in looked(backend, near, keys, values, words, turning, group)
+        ]
         if found:
             out = torch.cat([own[:, :words], mixed(own[:, words:], found, backend.total)], 1)
         if not shunned:
@@ -166,32 +199,33 @@ def mixed(own: Tensor, found: Sequence[tuple[float, Tensor]], total: Total = alo
     return moved
 
 
-def around(
-    q: Tensor, k: Tensor, v: Tensor, words: int, turning: Tensor, said: Said
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries (n, N, heads, d) with which the picture's tokens look, each time, at the keys and values of the
-    prompt, themselves and one reference."""
-    n = len(said.k)
-    keys = like(k[:, words:], manner_of(said.k), LIKE_KEYS), LOUD * turning * said.k
-    values = like(v[:, words:], manner_of(said.v), LIKE_VALUES), said.v
-    return (
-        like(q[:, words:], said.q, LIKE_KEYS),
-        torch.cat([k[:, :words].expand(n, -1, -1, -1), *keys], 1),
-        torch.cat([v[:, :words].expand(n, -1, -1, -1), *values], 1),
-    )
+def groups(voices: Voices, block: int) -> list[list[Weighted]]:
+    """What each reference says in a block, and its weight: those to go towards together, each of those to
+    keep away from by itself."""
+    said = [
+        one
+        for weights, voice in voices
+        if (all_of := voice[block])
+        for one in zip(weights, all_of.each(), strict=True)
+    ]
+    towards, away = ([one for one in said if sign * one[0] > 0] for sign in (1, -1))
+    return [*([towards] if towards else []), *([one] for one in away)]
 
 
-def manner_of(x: Tensor) -> Manner:
-    """The statistics of `x` (1, N, heads, d)."""
-    return Manner(x.mean(1, keepdim=True), x.std(1, keepdim=True))
-
-
-def like(x: Tensor, other: Manner, share: float) -> Tensor:
-    """`x` (1, N, heads, d) brought by `share` to other statistics (n, 1, heads, d): AdaIN, arXiv 1703.06868,
-    eq. 8, as one product and one sum a number."""
-    own = manner_of(x)
-    scale = other.spread / (own.spread + 1e-6)
-    return torch.addcmul(share * (other.mean - own.mean * scale), x, 1 - share + share * scale)
+def looked(
+    backend: Backend, q: Tensor, k: Tensor, v: Tensor, words: int, turning: Tensor, said: Sequence[Weighted]
+) -> list[tuple[float, Tensor]]:
+    """What the picture's tokens find, (1, N, D), among the keys and values of the prompt, themselves and each
+    reference in turn, once they have the manner of all of them; and its weight. The prompt and the picture
+    itself are looked at once for all references."""
+    weights = [weight for weight, _ in said]
+    manners = [blended(weights, alike) for alike in zip(*(one.manners for _, one in said), strict=True)]
+    queries, keys, values = backend.taken(q, k, v, words, manners)
+    own = backend.telling(queries, keys, values)
+    return [
+        (weight, together([own, backend.telling(queries, LOUD * turning * one.k, one.v)]))
+        for weight, one in said
+    ]
 
 
 @cache

@@ -15,7 +15,7 @@ from easel.schema.painting import Reference
 
 MOST = 4  # references that the picture itself looks at: more of them compete
 CONTEXT_SIDE = 1024  # pixels a side of a square as large as a reference may be in context
-SHARED_SIDE = 512  # the same where attention is shared: a quarter of a picture's tokens
+SHARED_SIDE = 480  # the same where attention is shared: a fifth of a picture's tokens
 
 Weighted = list[tuple[Image.Image, float]]
 
