@@ -460,8 +460,7 @@ def shared_attention(bench: Bench) -> dict[str, Any]:
 
 
 def in_context(bench: Bench) -> dict[str, Any]:
-    """Style references with a LoRA, in the picture's own sequence; where a LoRA is worn nothing is
-    compiled."""
+    """Style references with a LoRA, in the picture's own sequence."""
     reset_peak()
     alone, found = bench.painted(), {}
     lora = random_lora(bench)

@@ -426,11 +426,15 @@ def test_after_warming_up_no_job_waits_for_the_compiler(turbo, graphs):
     engine, transformers = painting(turbo, compiled(by="counting"))
     warm.warm(engine, transformers, "turbo")
     made_ready = len(graphs)
-    assert made_ready == 5  # one picture, several references, and what it takes of their manner
+    # one picture and several references, each in a style too, and what a picture takes of references' manner
+    assert made_ready == 9
+    style = {"transformer_blocks.1.ff.down": Change(drawn(5, 64), drawn(64, 5, seed=1))}
     for job in (
         asked(),
         asked(1, 0.4),
         asked(1, 0.4, 0.2, width=64),
+        asked(styles=[(style, 0.7)]),
+        asked(1, 0.4, 0.2, styles=[(style, 0.7), (style, -1.0)]),
         asked(weights="raw", guidance=3.5, negative="blurred"),
     ):
         engine.paint(job, lambda step: None)

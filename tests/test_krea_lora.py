@@ -17,8 +17,10 @@ from torch import Tensor
 
 from easel.errors import CheckpointError, StyleError
 from easel.model import in_context, lora, lora_files, open_weights, shared
+from easel.model.block import product
 from easel.model.lora import Change, Kronecker
 from easel.model.transformer import fuse_text, grid, predict
+from easel.model.worn import worn
 
 CPU = torch.device("cpu")
 QUERY = "transformer_blocks.1.attn.to_q"
@@ -121,12 +123,12 @@ def test_every_form_of_a_lokr_says_the_same_of_every_layer(
             "lora_unet": f"lora_unet_{flat(krea(name))}",
         }[naming]
         matrices = []
-        for one, product, rows, columns in (("w1", left, a, c), ("w2", right, b, d)):
+        for one, halved, rows, columns in (("w1", left, a, c), ("w2", right, b, d)):
             tall, wide = torch.randn(rows, 2, generator=g), torch.randn(2, columns, generator=g)
             matrices.append(tall @ wide)
             tensors |= (
                 {f"{key}.lokr_{one}_a": tall, f"{key}.lokr_{one}_b": wide}
-                if product
+                if halved
                 else {f"{key}.lokr_{one}": matrices[-1]}
             )
         tensors[f"{key}.alpha"] = torch.tensor(1.0)
@@ -180,24 +182,32 @@ def velocities(network: Any) -> list[Tensor]:
 
 
 @torch.no_grad()
-def test_what_is_worn_acts_as_if_it_were_merged_into_the_weights(network: Any) -> None:
+@pytest.mark.parametrize("kinds", ["LoRAs", "one for the blocks and one beside", "a LoKr too"])
+def test_what_is_worn_acts_as_if_it_were_merged_into_the_weights(network: Any, kinds: str) -> None:
     before = copy.deepcopy(network.state_dict())
     plain, changes = velocities(network), loras(network)
-    with lora.worn(network, changes):
-        worn = velocities(network)
-    for one, other, without in zip(worn, velocities(merged(network, changes)), plain, strict=True):
+    if kinds != "a LoKr too":
+        changes = changes[:2]
+    if kinds == "one for the blocks and one beside":
+        changes = [
+            ({n: change for n, change in layers.items() if ("blocks.1" in n) == inside}, strength)
+            for (layers, strength), inside in zip(changes, (True, False), strict=True)
+        ]
+    with worn(network, changes):
+        dressed = velocities(network)
+    for one, other, without in zip(dressed, velocities(merged(network, changes)), plain, strict=True):
         assert (one - other).abs().max() < 1e-5 * other.abs().max()
         assert (one - without).abs().max() > 0.1 * without.abs().max()
     assert all(torch.equal(one, other) for one, other in zip(velocities(network), plain, strict=True))
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
-    with lora.worn(network, [(layers, 0.0) for layers, _ in changes]):
+    with worn(network, [(layers, 0.0) for layers, _ in changes]):
         assert all(torch.equal(one, other) for one, other in zip(velocities(network), plain, strict=True))
 
 
 @torch.no_grad()
 def test_what_is_worn_is_taken_off_when_the_painting_is_broken_off(network: Any) -> None:
     plain = velocities(network)
-    with pytest.raises(RuntimeError, match="enough"), lora.worn(network, loras(network)):
+    with pytest.raises(RuntimeError, match="enough"), worn(network, loras(network)):
         raise RuntimeError("enough")
     assert all(torch.equal(one, other) for one, other in zip(velocities(network), plain, strict=True))
 
@@ -209,7 +219,7 @@ def test_peft_makes_the_same_of_the_same_file(tiny_turbo: Path, network: Any) ->
     theirs = open_weights.transformer_at(tiny_turbo).load(CPU)
     theirs.load_lora_adapter(load(data), adapter_name="style", prefix="transformer")
     changes = lora.fitted(lora_files.read(data).changes["transformer"], lora.shapes(network))
-    with lora.worn(network, [(changes, 1.0)]):
+    with worn(network, [(changes, 1.0)]):
         for one, other in zip(velocities(network), velocities(theirs), strict=True):
             assert (one - other).abs().max() < 1e-5 * other.abs().max()
 
@@ -218,12 +228,13 @@ def test_peft_makes_the_same_of_the_same_file(tiny_turbo: Path, network: Any) ->
 def test_matrices_of_eight_bits_are_changed_as_exactly(tiny_turbo: Path, tmp_path: Path) -> None:
     file = tiny_krea.save_single_file(tiny_turbo, tmp_path / "one.safetensors", eight_bits=True)
     network = open_weights.transformer_at(file).load(CPU)
+    block, _, name = QUERY.rpartition(".attn.")
     layer, x = network.get_submodule(QUERY), torch.randn(2, 5, 64)
-    changes = [(layers, strength) for layers, strength in loras(network) if QUERY in layers]
+    changes = [(layers, strength) for layers, strength in loras(network)[:2] if QUERY in layers]
     whole = layer.widened(torch.float32) + sum(s * layers[QUERY].whole() for layers, s in changes)
-    with lora.worn(network, changes):
-        worn = layer(x)
-    assert (worn - F.linear(x, whole)).abs().max() < 1e-5 * worn.abs().max()
+    with worn(network, changes):
+        found = product(network.get_submodule(block), f"attn.{name}", x, network.added[int(block[-1])])
+    assert (found - F.linear(x, whole)).abs().max() < 1e-5 * found.abs().max()
     assert layer.weight8.dtype == torch.float8_e4m3fn
 
 

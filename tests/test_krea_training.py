@@ -26,6 +26,8 @@ from easel.errors import Cancelled, EngineError
 from easel.model import flow, lora, lora_files, open_weights
 from easel.model.lora import Changes
 from easel.model.prompts import PromptEncoder
+from easel.model.transformer import fuse_text, grid, predict
+from easel.model.worn import worn
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Adapter, Lesson, Materials, Trained
 from easel.schema.styles import Recipe
@@ -117,14 +119,10 @@ def test_the_file_is_in_diffusers_form_and_diffusers_makes_the_same_of_it(
         "trigger_word": "zigzag",
     }
     theirs.load_lora_adapter(load(style.adapter), adapter_name="style", prefix="transformer")
-    given = {
-        "hidden_states": torch.randn(1, 6, 16),
-        "encoder_hidden_states": torch.randn(1, 5, 3, 32),
-        "timestep": torch.tensor([0.4]),
-        "position_ids": torch.zeros(11, 3),
-    }
-    with torch.no_grad(), lora.worn(network, [(learnt(style), 1.0)]):
-        assert (network(**given).sample - theirs(**given).sample).abs().max() < 1e-5
+    x, tapped, t = torch.randn(1, 6, 16), torch.randn(1, 5, 3, 32), torch.tensor([0.4])
+    with torch.no_grad(), worn(network, [(learnt(style), 1.0)]):
+        one, other = (predict(net, x, t, fuse_text(net, tapped), grid(2, 3)) for net in (network, theirs))
+        assert (one - other).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("kept_until", [2, 4])

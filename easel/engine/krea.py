@@ -24,15 +24,16 @@ from easel.engine.steps import Steps
 from easel.engine.voices import KeptVoices
 from easel.errors import CheckpointError
 from easel.model import flow, in_context, latents, shared
-from easel.model.backend import PLAIN, Backend, uncompiled
+from easel.model.backend import PLAIN, Backend
 from easel.model.fitting import left_behind, on_device
-from easel.model.lora import Worn, twin, worn
+from easel.model.lora import Worn, twin
 from easel.model.open_weights import WORKING_BYTES, Part
 from easel.model.pixels import Pixels
 from easel.model.prompts import Pairs, PromptEncoder, direction, said
 from easel.model.streaming import Stream
 from easel.model.tinted import Shares, Tints, tinted
 from easel.model.transformer import fuse_text, grid
+from easel.model.worn import worn
 from easel.schema.painting import Step
 
 PATCH = 2  # latents a side of one token
@@ -220,9 +221,7 @@ class KreaEngine:
         on_step: Callable[[Step], None],
     ) -> tuple[Tensor, Steps]:
         moved = self._moved(transformer, conditioning)
-        if not conditioning.styles:
-            return self._sampled(transformer, conditioning, moved, on_step)
-        with worn(transformer, conditioning.styles), uncompiled(transformer):
+        with worn(transformer, conditioning.styles):
             return self._sampled(transformer, conditioning, moved, on_step)
 
     def _sampled(

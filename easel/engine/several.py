@@ -8,7 +8,6 @@ import io
 import signal
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing import get_context
@@ -25,10 +24,10 @@ from easel.engine.sampler import OnStep, sample
 from easel.engine.warm import fastest
 from easel.errors import CheckpointError, EngineError
 from easel.model import shared
-from easel.model.backend import uncompiled
-from easel.model.lora import Worn, worn
+from easel.model.lora import Worn
 from easel.model.open_weights import Part
 from easel.model.peers import Peers
+from easel.model.worn import worn
 
 log = structlog.get_logger()
 
@@ -146,7 +145,7 @@ def sample_with(transformer: Any, order: Order, on_step: OnStep) -> None:
         return [] if nothing is None else shared.heard(transformer, looks, nothing, t)
 
     hear = shared.hearing(order.given["times"], order.turns, listen)
-    with worn(transformer, order.styles), uncompiled(transformer) if order.styles else nullcontext():
+    with worn(transformer, order.styles):
         sample(transformer, **order.given, hear=hear, on_step=on_step)
 
 

@@ -1,6 +1,7 @@
 """Makes a painter of Krea's weights ready before the first job comes: the fastest ways of this device."""
 
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -10,6 +11,8 @@ from PIL import Image
 from easel.catalog import Weights
 from easel.model import kernels
 from easel.model.backend import PLAIN, Backend, compiled
+from easel.model.block import MATRICES
+from easel.model.lora import Change, Changes
 
 if TYPE_CHECKING:
     from easel.engine.krea import KreaEngine, Transformers
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SIDE = 256  # pixels a side of what is painted to warm up
+RANK = 24  # of the style that is worn then: unlike any width of the network, so that graphs serve all ranks
 
 
 def fastest(network: Any, dtype: torch.dtype, device: torch.device, compiles: bool) -> Backend:
@@ -34,17 +38,31 @@ def fastest(network: Any, dtype: torch.dtype, device: torch.device, compiles: bo
 
 
 def warm(engine: "KreaEngine", transformers: "Transformers", weights: Weights) -> None:
-    """Paint two steps small, without and with references, so that no job waits for a compiler; where that
-    fails, the blocks are left uncompiled, as they are where styles are worn."""
+    """Paint two steps small, without and with references, without and with a style, so that no job waits for
+    a compiler; where that fails, the blocks are left uncompiled."""
     from easel.engine.krea import Conditioning
 
-    one = Image.new("RGB", (SIDE, SIDE))
+    references = [(Image.new("RGB", (SIDE, SIDE)), 0.5)] * 2
     try:
-        for looks in ([], [(one, 0.5)] * 2):
-            small = Conditioning("a fox", "", SIDE, SIDE, 0, weights, 2, 0.0, looks=looks)
+        for looks, styles in product(([], references), ([], [(nothing(transformers.take(weights)), 1.0)])):
+            small = Conditioning("a fox", "", SIDE, SIDE, 0, weights, 2, 0.0, looks=looks, styles=styles)
             engine.paint(small, lambda step: None)
     except torch._dynamo.exc.TorchDynamoException as error:
         log.warning("Not compiled (EASEL_COMPILE=off does not try)", error=str(error).partition("\n")[0])
         transformers.compute_by(
-            replace(transformers.backend, projected=PLAIN.projected, finished=PLAIN.finished)
+            replace(
+                transformers.backend,
+                projected=PLAIN.projected,
+                finished=PLAIN.finished,
+                taken=PLAIN.taken,
+            )
         )
+
+
+def nothing(transformer: Any) -> Changes:
+    """A style that changes nothing."""
+    name = f"transformer_blocks.0.{MATRICES[0]}"
+    layer = transformer.get_submodule(name)
+    kind = transformer.img_in.weight
+    down, up = kind.new_zeros(RANK, layer.in_features), kind.new_zeros(layer.out_features, RANK)
+    return {name: Change(down, up)}

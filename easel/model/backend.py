@@ -55,7 +55,7 @@ def compiled(dynamic: bool = True, by: str = "inductor") -> Backend:
 @contextmanager
 def uncompiled(transformer: Any) -> Iterator[None]:
     """Within the block the transformer's blocks are computed as they stand: what was compiled before does not
-    see the hooks by which styles are worn."""
+    see hooks."""
     before = backend_of(transformer)
     transformer.backend = replace(before, projected=PLAIN.projected, finished=PLAIN.finished)
     try:

@@ -3,14 +3,37 @@
 Attention itself stands between the two: it is where references are heard.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
 Rotary = tuple[Tensor, Tensor]
+
+
+MATRICES = (  # of a block
+    "attn.to_q",
+    "attn.to_k",
+    "attn.to_v",
+    "attn.to_gate",
+    "attn.to_out.0",
+    "ff.gate",
+    "ff.up",
+    "ff.down",
+)
+
+
+class Thin(NamedTuple):
+    """Two matrices whose product is added to a larger one."""
+
+    down: Tensor  # (rank, in)
+    up: Tensor  # (out, rank)
+
+
+Added = Mapping[str, Thin]  # beside each of MATRICES
 
 
 class TwoTimes(NamedTuple):
@@ -33,20 +56,36 @@ def modulation_of(block: Any, modulation: Modulation, dtype: torch.dtype) -> Seq
     return [torch.where(still, at_0, at_t) for at_0, at_t in both]
 
 
-def projected(block: Any, x: Tensor, modulation: Modulation, rotary: Rotary) -> tuple[Tensor, ...]:
+def product(block: Any, name: str, x: Tensor, added: Added | None) -> Tensor:
+    """Tokens `x` (B, L, in) through one of the block's matrices, with what is added beside it."""
+    out = block.get_submodule(name)(x)
+    if added is None:
+        return out
+    down, up = added[name]
+    return out + F.linear(F.linear(x, down), up)
+
+
+def projected(
+    block: Any, x: Tensor, modulation: Modulation, rotary: Rotary, added: Added | None
+) -> tuple[Tensor, ...]:
     """Of tokens `x` (B, L, D): rotated queries and keys, values, (B, L, heads or kv heads, head dim), and the
     output's gate (B, L, D)."""
     prescale, preshift, *_ = modulation_of(block, modulation, x.dtype)
     attention, h = block.attn, (1 + prescale) * block.norm1(x) + preshift
-    q = attention.norm_q(attention.to_q(h).unflatten(-1, (attention.num_heads, -1)))
-    k = attention.norm_k(attention.to_k(h).unflatten(-1, (attention.num_kv_heads, -1)))
-    v = attention.to_v(h).unflatten(-1, (attention.num_kv_heads, -1))
+    q, k, v, gate = (product(block, name, h, added) for name in MATRICES[:4])
+    q = attention.norm_q(q.unflatten(-1, (attention.num_heads, -1)))
+    k = attention.norm_k(k.unflatten(-1, (attention.num_kv_heads, -1)))
+    v = v.unflatten(-1, (attention.num_kv_heads, -1))
     q, k = apply_rotary_emb(q, rotary, sequence_dim=1), apply_rotary_emb(k, rotary, sequence_dim=1)
-    return q, k, v, attention.to_gate(h)
+    return q, k, v, gate
 
 
-def finished(block: Any, x: Tensor, out: Tensor, gate: Tensor, modulation: Modulation) -> Tensor:
+def finished(
+    block: Any, x: Tensor, out: Tensor, gate: Tensor, modulation: Modulation, added: Added | None
+) -> Tensor:
     """`x` (B, L, D) with what the block's attention gave, `out` (B, L, D), and its feed-forward network."""
     _, _, pregate, postscale, postshift, postgate = modulation_of(block, modulation, x.dtype)
-    x = x + pregate * block.attn.to_out[0](out * torch.sigmoid(gate))
-    return x + postgate * block.ff((1 + postscale) * block.norm2(x) + postshift)
+    x = x + pregate * product(block, "attn.to_out.0", out * torch.sigmoid(gate), added)
+    h = (1 + postscale) * block.norm2(x) + postshift
+    opened = F.silu(product(block, "ff.gate", h, added)) * product(block, "ff.up", h, added)
+    return x + postgate * product(block, "ff.down", opened, added)

@@ -6,8 +6,7 @@ LoKr: W becomes W + scale · left ⊗ right, the Kronecker product (Yeh et al. 2
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -104,23 +103,9 @@ def twin(network: Network) -> Network:
     return copy.deepcopy(network, shared)
 
 
-@contextmanager
-def worn(network: nn.Module, changes: Worn) -> Iterator[None]:
-    """Within the block the network acts as if it carried changes, each at its strength: what they add is
-    computed beside its layers. No weight is written to, so those of eight bits are changed as exactly."""
-    felt: dict[str, list[tuple[Change | Kronecker, float]]] = {}
-    for layers, strength in changes:
-        for name, change in layers.items():
-            felt.setdefault(name, []).append((change, strength))
-    hooks = [network.get_submodule(name).register_forward_hook(_added(some)) for name, some in felt.items()]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+def hook_of(changes: Sequence[tuple[Change | Kronecker, float]]) -> Any:
+    """What lets a layer act as if it carried changes, each at its strength, as a forward hook."""
 
-
-def _added(changes: Sequence[tuple[Change | Kronecker, float]]) -> Any:
     def hook(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
         for change, strength in changes:
             out = out + strength * change.of(layer, given[0])
@@ -141,7 +126,7 @@ def beside(network: nn.Module, names: Iterable[str], rank: int) -> dict[str, nn.
         start = torch.randn(rank, *rest, generator=generator) * weight[0].numel() ** -0.5
         down = nn.Parameter(start.to(weight.device))
         up = nn.Parameter(torch.zeros(out, rank, *[1] * (len(rest) - 1), device=weight.device))
-        layer.register_forward_hook(_added([(Change(down, up), 1.0)]))
+        layer.register_forward_hook(hook_of([(Change(down, up), 1.0)]))
         parameters |= {name + DOWN: down, name + UP: up}
     return parameters
 

@@ -137,9 +137,11 @@ def through(
     if backend.peers:
         x, modulation, rotary, attend = backend.peers.divided(x, modulation, rotary, attend)
 
+    added = getattr(transformer, "added", None) or [None] * len(transformer.transformer_blocks)
+
     def run(i: int, block: Any, x: Tensor) -> Tensor:
-        q, k, v, gate = backend.projected(block, x, modulation, rotary)
-        return backend.finished(block, x, attend(i, q, k, v), gate, modulation)
+        q, k, v, gate = backend.projected(block, x, modulation, rotary, added[i])
+        return backend.finished(block, x, attend(i, q, k, v), gate, modulation, added[i])
 
     again = transformer.gradient_checkpointing and torch.is_grad_enabled()
     go: Callable[..., Tensor] = partial(checkpoint, run, use_reentrant=False) if again else run
