@@ -27,7 +27,8 @@ from easel.model import flow, in_context, latents, shared
 from easel.model.backend import PLAIN, Backend, uncompiled
 from easel.model.fitting import left_behind, on_device
 from easel.model.lora import Worn, twin, worn
-from easel.model.open_weights import WORKING_BYTES, Part
+from easel.model.open_weights import WORKING_BYTES
+from easel.model.part import Part
 from easel.model.pixels import Pixels
 from easel.model.prompts import Pairs, PromptEncoder, direction, said
 from easel.model.streaming import Stream

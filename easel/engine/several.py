@@ -27,7 +27,7 @@ from easel.errors import CheckpointError, EngineError
 from easel.model import shared
 from easel.model.backend import uncompiled
 from easel.model.lora import Worn, worn
-from easel.model.open_weights import Part
+from easel.model.part import Part
 from easel.model.peers import Peers
 
 log = structlog.get_logger()

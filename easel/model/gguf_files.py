@@ -1,0 +1,55 @@
+"""GGUF files: what they say of themselves before any weight is read, and their weights by name.
+
+What they say of their architecture is not heeded, for each converter has a word of its own for it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from gguf import GGUFReader
+from torch import Tensor
+
+from easel.errors import CheckpointError
+
+
+def is_gguf(file: Path) -> bool:
+    """Whether the file is meant to be one."""
+    return file.suffix.lower() == ".gguf"
+
+
+def header(file: Path) -> list[tuple[str, str, tuple[int, ...]]]:
+    """The name of each weight, what it is kept as ("F32", "Q4_K"), and its shape, of a matrix (out, in)."""
+    return [
+        (one.name, one.tensor_type.name, tuple(map(int, reversed(one.shape)))) for one in opened(file).tensors
+    ]
+
+
+def header_bytes(file: Path) -> int:
+    """How many bytes stand before the weights."""
+    return int(opened(file).data_offset)
+
+
+def getter(file: Path, device: str) -> Callable[[str], Tensor]:
+    """What reads a weight of the file to `device`; of one that is quantised, its blocks as bytes."""
+    tensors = {one.name: one for one in opened(file).tensors}
+
+    def get(name: str) -> Tensor:
+        weight = torch.from_numpy(np.array(tensors[name].data)).to(device)
+        return weight.view(torch.bfloat16) if tensors[name].tensor_type.name == "BF16" else weight
+
+    return get
+
+
+def opened(file: Path) -> GGUFReader:
+    """The file, mapped; raises CheckpointError where it is missing, cut short, or cannot be understood."""
+    try:
+        return GGUFReader(file)
+    except FileNotFoundError:
+        raise CheckpointError(f"{str(file)!r} is missing: fetch the checkpoint again") from None
+    except (ValueError, LookupError) as error:
+        raise CheckpointError(
+            f"{str(file)!r} ({file.stat().st_size:,} bytes) is not whole, or no GGUF file that is understood "
+            f"({error}): fetch it again, or take one in Q8_0 or Q4_K_M"
+        ) from None
