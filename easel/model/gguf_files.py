@@ -43,13 +43,16 @@ def getter(file: Path, device: str) -> Callable[[str], Tensor]:
 
 
 def opened(file: Path) -> GGUFReader:
-    """The file, mapped; raises CheckpointError where it is missing, cut short, or cannot be understood."""
+    """The file, mapped; raises CheckpointError where it is missing, cut short, or no GGUF file."""
     try:
+        with file.open("rb") as begun:
+            if begun.read(4) != b"GGUF":
+                raise CheckpointError(f"{str(file)!r} is no GGUF file: fetch it again, or name another")
         return GGUFReader(file)
     except FileNotFoundError:
         raise CheckpointError(f"{str(file)!r} is missing: fetch the checkpoint again") from None
     except (ValueError, LookupError) as error:
         raise CheckpointError(
-            f"{str(file)!r} ({file.stat().st_size:,} bytes) is not whole, or no GGUF file that is understood "
-            f"({error}): fetch it again, or take one in Q8_0 or Q4_K_M"
+            f"{str(file)!r} is cut short at {file.stat().st_size:,} bytes, or holds what no version of GGUF "
+            f"here knows ({error}): fetch it again, or take one in Q8_0 or Q4_K_M"
         ) from None
