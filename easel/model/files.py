@@ -4,11 +4,9 @@ are whole. GGUF files are gguf_files' to read, all others are safetensors."""
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
-
-from safetensors import safe_open
+from typing import BinaryIO, NamedTuple
 
 from easel.errors import CheckpointError
 from easel.model import gguf_files
@@ -76,13 +74,6 @@ def header(file: Path) -> list[Stored]:
 def length_of(opened: BinaryIO) -> int:
     """How long the JSON of safetensors is, which begins where this leaves off."""
     return int.from_bytes(opened.read(8), "little")
-
-
-def getter(file: Path, device: str) -> Callable[[str], Any]:
-    """What reads a weight of the file to `device`, by its name there."""
-    if is_gguf(file):
-        return gguf_files.getter(file, device)
-    return safe_open(file, "pt", device=device).get_tensor
 
 
 def fingerprint(files: Iterable[Path]) -> str:

@@ -1,15 +1,11 @@
-"""GGUF files: what they say of themselves before any weight is read, and their weights by name.
+"""What GGUF files say of themselves before any weight is read.
 
 What they say of their architecture is not heeded, for each converter has a word of its own for it.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import torch
 from gguf import GGUFReader
-from torch import Tensor
 
 from easel.errors import CheckpointError
 
@@ -29,17 +25,6 @@ def header(file: Path) -> list[tuple[str, str, tuple[int, ...]]]:
 def header_bytes(file: Path) -> int:
     """How many bytes stand before the weights."""
     return int(opened(file).data_offset)
-
-
-def getter(file: Path, device: str) -> Callable[[str], Tensor]:
-    """What reads a weight of the file to `device`; of one that is quantised, its blocks as bytes."""
-    tensors = {one.name: one for one in opened(file).tensors}
-
-    def get(name: str) -> Tensor:
-        weight = torch.from_numpy(np.array(tensors[name].data)).to(device)
-        return weight.view(torch.bfloat16) if tensors[name].tensor_type.name == "BF16" else weight
-
-    return get
 
 
 def opened(file: Path) -> GGUFReader:

@@ -10,17 +10,20 @@ from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from easel.errors import CheckpointError
 from easel.model import eight_bits, four_bits, gguf_bits
 from easel.model.eight_bits import EIGHT, Linear8
-from easel.model.files import Stored, getter
+from easel.model.files import Stored
 from easel.model.four_bits import Linear4
 from easel.model.gguf_bits import KINDS, LinearGguf
+from easel.model.gguf_files import is_gguf
 
 Precision = Literal["bf16", "fp8", "nf4"]
 KEPT_BY: Mapping[Precision, Callable[[int, int], nn.Linear]] = {
@@ -159,6 +162,13 @@ class Part:
 
     def _layer(self, name: str) -> Any:
         return self.network.get_submodule(name.rpartition(".")[0])
+
+
+def getter(file: Path, device: str) -> Callable[[str], Tensor]:
+    """What reads a weight of the file to `device`, by its name there."""
+    return (
+        gguf_bits.getter(file, device) if is_gguf(file) else safe_open(file, "pt", device=device).get_tensor
+    )
 
 
 def part_of(network: nn.Module, stored: Mapping[str, Stored]) -> Part:
