@@ -22,8 +22,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class KreaSources:
-    """What Krea's open weights are read from: each a folder, a safetensors file, or a name on the hub; and
-    how they are computed."""
+    """What Krea's open weights are read from: each a folder, a safetensors or GGUF file, or a name on the
+    hub; and how they are computed."""
 
     turbo: str | None  # None: `medium` and `medium-turbo` are not painted
     raw: str | None  # None: `large` is not painted
@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     checkpoint: Path | None = None
     """The checkpoint folder of the small model; without it, the one that ships with the package."""
     krea_turbo: str = "krea/Krea-2-Turbo"
-    """What paints `medium` and `medium-turbo`: a folder, a safetensors file, or a name on the hub."""
+    """What paints `medium` and `medium-turbo`: a folder, a safetensors or GGUF file, or a name on the hub."""
     krea_raw: str = "krea/Krea-2-Raw"
     """What paints `large`, likewise; empty for none."""
     krea_parts: str = ""

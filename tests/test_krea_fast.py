@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 import tiny_krea
@@ -27,6 +28,7 @@ from easel.model import in_context, kernels, open_weights, shared
 from easel.model.attention import attend, attend_apart, attend_at, repeated
 from easel.model.backend import PLAIN, Backend, compiled
 from easel.model.eight_bits import Linear8, in_eight_bits, multiplied, rounded
+from easel.model.gguf_bits import KINDS, LinearGguf
 from easel.model.lora import Change
 from easel.model.pixels import Pixels
 from easel.model.transformer import fuse_text, grid, predict
@@ -100,6 +102,27 @@ def test_one_graph_a_half_serves_all_blocks_networks_and_lengths(graphs):
                 assert torch.equal(velocity(network, words, rows, columns), plain)
                 network.backend = PLAIN
     assert len(graphs) == 2
+
+
+def test_each_mix_of_a_gguf_files_kinds_is_one_graph(graphs):
+    """Of more mixes than PyTorch compiles one function for, unless it is told."""
+    network = made(num_layers=9)
+    for i, block in enumerate(network.transformer_blocks):
+        for digit, name in enumerate(("to_q", "to_k", "to_v", "to_gate")):
+            if i >> digit & 1:
+                setattr(block.attn, name, in_blocks(getattr(block.attn, name), "Q8_0"))
+    with torch.inference_mode():
+        plain = velocity(network)
+        network.backend = compiled(by="counting")
+        assert torch.equal(velocity(network), plain)
+    assert len(graphs) == 9 + 1
+
+
+def in_blocks(layer: torch.nn.Linear, kind: str) -> LinearGguf:
+    made = LinearGguf(layer.in_features, layer.out_features, kind, bias=False)
+    packed = torch.from_numpy(gguf.quantize(layer.weight.numpy(), KINDS[kind]))
+    made.weight_packed = packed.view(made.weight_packed.shape)
+    return made
 
 
 def test_products_in_eight_bits_are_part_of_the_graphs(graphs):

@@ -24,7 +24,8 @@ from easel.model.eight_bits import Linear8, in_eight_bits
 from easel.model.files import Stored
 from easel.model.fitting import Fit, fitted, precisions
 from easel.model.four_bits import Linear4
-from easel.model.open_weights import Part, Plan
+from easel.model.open_weights import Plan
+from easel.model.part import Part, part_of
 from easel.model.streaming import Stream, is_streamed
 from easel.model.transformer import fuse_text, grid, predict
 from easel.schema.generation import GenerationRequest
@@ -141,7 +142,7 @@ def true_plan() -> Plan:
         return {name: Stored(Path("x"), name, "BF16", tuple(w.shape)) for name, w in state.items()}
 
     def part(network: torch.nn.Module) -> Part:
-        return open_weights.part(network, stored(network))
+        return part_of(network, stored(network))
 
     with init_empty_weights():
         transformer = Krea2Transformer2DModel()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import torch
 from diffusers import (
@@ -184,9 +185,7 @@ def shaken(network: Any) -> Any:
 def save_single_file(folder: Path, file: Path, prefix: str = "", eight_bits: bool = False) -> Path:
     """The transformer of the checkpoint in `folder` as Krea's own repository names its weights; or, with
     `eight_bits`, as ComfyUI keeps them."""
-    network = Krea2Transformer2DModel.from_pretrained(folder / "transformer")
-    state = {official(name): weight.clone() for name, weight in network.state_dict().items()}
-    state = {name: w.flatten() if name.endswith(".mod.lin") else w for name, w in state.items()}
+    state = by_krea_names(folder)
     metadata: dict[str, str] = {}
     if eight_bits:
         layers = [
@@ -196,6 +195,35 @@ def save_single_file(folder: Path, file: Path, prefix: str = "", eight_bits: boo
             state[name], state[f"{name}_scale"] = in_eight_bits(state[name])
         metadata["_quantization_metadata"] = json.dumps({"format_version": "1.0"})
     save_file({prefix + name: weight for name, weight in state.items()}, file, metadata)
+    return file
+
+
+def by_krea_names(folder: Path) -> dict[str, Tensor]:
+    """The transformer's weights as Krea's own repository names them."""
+    network = Krea2Transformer2DModel.from_pretrained(folder / "transformer")
+    state = {official(name): weight.clone() for name, weight in network.state_dict().items()}
+    return {name: w.flatten() if name.endswith(".mod.lin") else w for name, w in state.items()}
+
+
+def save_gguf(
+    folder: Path, file: Path, kind: str = "Q8_0", prefix: str = "", architecture: str = "krea2"
+) -> Path:
+    """The transformer of the checkpoint in `folder` as converters write it: matrices of whole blocks in
+    `kind`, others in half precision, what has one dimension, or a single row, in float32."""
+    writer, asked = gguf.GGUFWriter(file, architecture), gguf.GGMLQuantizationType[kind]
+    for name, weight in by_krea_names(folder).items():
+        values = weight.squeeze(0).numpy()
+        if values.ndim == 1:
+            as_stored = gguf.GGMLQuantizationType.F32
+        elif values.shape[1] % gguf.GGML_QUANT_SIZES[asked][0] == 0:
+            as_stored = asked
+        else:
+            as_stored = gguf.GGMLQuantizationType.F16
+        writer.add_tensor(prefix + name, gguf.quantize(values, as_stored), raw_dtype=as_stored)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     return file
 
 

@@ -26,8 +26,14 @@ from easel.errors import CheckpointError
 from easel.model import flow, in_context, latents, shared
 from easel.model.backend import PLAIN, Backend
 from easel.model.fitting import left_behind, on_device
+<<<<<<< HEAD
 from easel.model.lora import Worn, twin
 from easel.model.open_weights import WORKING_BYTES, Part
+=======
+from easel.model.lora import Worn, twin, worn
+from easel.model.open_weights import WORKING_BYTES
+from easel.model.part import Part
+>>>>>>> gguf
 from easel.model.pixels import Pixels
 from easel.model.prompts import Pairs, PromptEncoder, direction, said
 from easel.model.streaming import Stream

@@ -25,7 +25,7 @@ from easel.engine.warm import fastest
 from easel.errors import CheckpointError, EngineError
 from easel.model import shared
 from easel.model.lora import Worn
-from easel.model.open_weights import Part
+from easel.model.part import Part
 from easel.model.peers import Peers
 from easel.model.worn import worn
 

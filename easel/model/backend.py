@@ -49,6 +49,7 @@ def compiled(dynamic: bool = True, by: str = "inductor") -> Backend:
         torch.compile(part, dynamic=dynamic, fullgraph=True, backend=by)
         for part in (block.projected, block.finished, manner.taken)
     )
+    torch._dynamo.config.recompile_limit = 64  # a GGUF file mixes kinds: each mix is a graph
     return Backend(projected, finished, taken=taken)
 
 

@@ -66,7 +66,7 @@ def product(block: Any, name: str, x: Tensor, added: Added | None) -> Tensor:
 
 
 def projected(
-    block: Any, x: Tensor, modulation: Modulation, rotary: Rotary, added: Added | None
+    block: Any, x: Tensor, modulation: Modulation, rotary: Rotary, added: Added | None = None
 ) -> tuple[Tensor, ...]:
     """Of tokens `x` (B, L, D): rotated queries and keys, values, (B, L, heads or kv heads, head dim), and the
     output's gate (B, L, D)."""
@@ -81,7 +81,7 @@ def projected(
 
 
 def finished(
-    block: Any, x: Tensor, out: Tensor, gate: Tensor, modulation: Modulation, added: Added | None
+    block: Any, x: Tensor, out: Tensor, gate: Tensor, modulation: Modulation, added: Added | None = None
 ) -> Tensor:
     """`x` (B, L, D) with what the block's attention gave, `out` (B, L, D), and its feed-forward network."""
     _, _, pregate, postscale, postshift, postgate = modulation_of(block, modulation, x.dtype)

@@ -1,14 +1,16 @@
-"""What safetensors files say of themselves before any weight is read: names, types, shapes, and whether they
-are whole."""
+"""What files of weights say of themselves before any weight is read: names, types, shapes, and whether they
+are whole. GGUF files are gguf_files' to read, all others are safetensors."""
 
 import hashlib
 import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from easel.errors import CheckpointError
+from easel.model import gguf_files
+from easel.model.gguf_files import is_gguf
 
 LONGEST_HEADER = 100_000_000  # bytes; what claims more is another kind of file
 
@@ -18,7 +20,7 @@ class Stored(NamedTuple):
 
     file: Path
     name: str  # in that file
-    dtype: str  # as safetensors names it: "BF16"
+    dtype: str  # as its file's kind names it: "BF16", "Q4_K"
     shape: tuple[int, ...]
 
     @property
@@ -27,9 +29,9 @@ class Stored(NamedTuple):
 
 
 def stored_in(place: Path) -> dict[str, Stored]:
-    """The weights in one safetensors file, or in all shards of a folder, by name.
+    """The weights in one file, or in all shards of a folder, by name.
 
-    Raises CheckpointError for a file that is missing, cut short, or no safetensors file.
+    Raises CheckpointError for a file that is missing, cut short, or of another kind than its name says.
     """
     return {one.name: one for file in files_of(place) for one in header(file)}
 
@@ -48,11 +50,13 @@ def files_of(place: Path) -> list[Path]:
 
 
 def header(file: Path) -> list[Stored]:
-    """What the file says of its weights: 8 bytes of length, then JSON, then the weights end to end."""
+    """What the file says of its weights; in safetensors 8 bytes of length, then JSON, then the weights."""
+    if is_gguf(file):
+        return [Stored(file, *one) for one in gguf_files.header(file)]
     try:
         size = file.stat().st_size
         with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
+            length = length_of(opened)
             told = json.loads(opened.read(min(length, LONGEST_HEADER)))
         told.pop("__metadata__", None)
         ends = [entry["data_offsets"][1] for entry in told.values()]
@@ -67,13 +71,19 @@ def header(file: Path) -> list[Stored]:
     return found
 
 
+def length_of(opened: BinaryIO) -> int:
+    """How long the JSON of safetensors is, which begins where this leaves off."""
+    return int.from_bytes(opened.read(8), "little")
+
+
 def fingerprint(files: Iterable[Path]) -> str:
     """The first 12 hex digits of the SHA-256 of what the files say of their weights, and of the last million
     bytes of each."""
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
         with file.open("rb") as opened:
-            digest.update(opened.read(int.from_bytes(opened.read(8), "little")))
+            length = gguf_files.header_bytes(file) if is_gguf(file) else length_of(opened)
+            digest.update(opened.read(length))
             opened.seek(max(0, file.stat().st_size - 1_000_000))
             digest.update(opened.read())
     return digest.hexdigest()[:12]

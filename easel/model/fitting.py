@@ -9,7 +9,9 @@ from typing import Literal
 
 from easel.errors import CheckpointError
 from easel.model.four_bits import four_bits
-from easel.model.open_weights import KEPT_BY, WORKING_BYTES, Part, Plan, Precision
+from easel.model.gguf_bits import KINDS
+from easel.model.open_weights import WORKING_BYTES, Plan
+from easel.model.part import KEPT_BY, Part, Precision
 from easel.model.streaming import is_streamed
 
 Wanted = Literal["auto", "bf16", "fp8", "nf4"]
@@ -67,11 +69,11 @@ def left_behind(part: Part, streamed: int) -> set[str]:
 
 
 def precisions(plan: Plan) -> list[tuple[str, ...]]:
-    """Of each precision, the GB of the device's memory that three ways take: with all of it there, with the
-    text encoder on the processor, and with every block streamed too."""
+    """Of each precision, beginning with a GGUF file's own, the GB of the device's memory that three ways
+    take: with all of it there, with the text encoder on the processor, and with every block streamed too."""
+    own = {part.precision: plan for part in plan.transformers.values() if part.precision in KINDS}
     rows = []
-    for precision in KEPT_BY:
-        one = kept(plan, precision)
+    for precision, one in (*own.items(), *((other, kept(plan, other)) for other in KEPT_BY)):
         blocks = max(len(part.network.transformer_blocks) for part in plan.transformers.values())
         ways = (Fit(one), Fit(one, text_beside=False), Fit(one, text_beside=False, streamed=blocks))
         rows.append((precision, *(f"{way.need / 1e9:.1f}" for way in ways)))
@@ -81,6 +83,15 @@ def precisions(plan: Plan) -> list[tuple[str, ...]]:
 def kept(plan: Plan, precision: Precision) -> Plan:
     """The plan with its transformers in this precision."""
     found = {weights: part.in_precision(precision) for weights, part in plan.transformers.items()}
+    return replace(plan, transformers=found)
+
+
+def lighter(plan: Plan) -> Plan:
+    """The plan with its transformers in eight bits, but for GGUF files, which stay as they are."""
+    found = {
+        weights: part if part.precision in KINDS else part.in_precision("fp8")
+        for weights, part in plan.transformers.items()
+    }
     return replace(plan, transformers=found)
 
 
@@ -101,7 +112,7 @@ def fitted(plan: Plan, wanted: Wanted, free: float, outside: float | None) -> Fi
 
 def ways_of(plan: Plan, wanted: Wanted, beside: bool) -> Iterator[Fit]:
     """The ways to load it, the fastest first; without a GPU all lies in one memory."""
-    plans = [plan, kept(plan, "fp8")] if wanted == "auto" else [kept(plan, wanted)]
+    plans = [plan, lighter(plan)] if wanted == "auto" else [kept(plan, wanted)]
     for one in plans:
         yield Fit(one)
         if beside:

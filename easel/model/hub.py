@@ -76,7 +76,7 @@ def at_hand(source: str, folders: Sequence[str], hub: Any = None) -> Path | None
     place = Path(source).expanduser()
     if place.exists():
         return place
-    if not ON_THE_HUB.fullmatch(source) or source.endswith(".safetensors"):
+    if not ON_THE_HUB.fullmatch(source) or source.endswith((".safetensors", ".gguf")):
         raise CheckpointError(
             f"there is no folder or file {source!r}: name one, or a model on the hub (krea/…)"
         )

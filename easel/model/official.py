@@ -111,7 +111,7 @@ def configuration(stored: Mapping[str, Stored]) -> dict[str, Any]:
             "intermediate_size": rows("transformer_blocks.0.ff.gate.weight"),
             "timestep_embed_dim": stored["time_embed.linear_1.weight"].shape[1],
             "text_hidden_dim": stored["txt_in.linear_1.weight"].shape[1],
-            "num_text_layers": stored["text_fusion.projector.weight"].shape[1],
+            "num_text_layers": stored["text_fusion.projector.weight"].shape[-1],
             "text_num_attention_heads": rows(f"{fusion}.attn.to_q.weight") // text_head,
             "text_num_key_value_heads": rows(f"{fusion}.attn.to_k.weight") // text_head,
             "text_intermediate_size": rows(f"{fusion}.ff.gate.weight"),

@@ -10,7 +10,8 @@ from easel.catalog import Weights
 from easel.errors import EngineError, StyleError
 from easel.model import lora, lora_files
 from easel.model.lora import Changes, Worn
-from easel.model.open_weights import Part, style_lora_at
+from easel.model.open_weights import style_lora_at
+from easel.model.part import Part
 from easel.schema.painting import Adapter
 from easel.style.adapters import recent
 
