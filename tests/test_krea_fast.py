@@ -29,7 +29,7 @@ from easel.model.attention import attend, attend_apart, attend_at, repeated
 from easel.model.backend import PLAIN, Backend, compiled
 from easel.model.eight_bits import Linear8, in_eight_bits, multiplied, rounded
 from easel.model.gguf_bits import KINDS, LinearGguf
-from easel.model.lora import Change
+from easel.model.lora import Change, Style
 from easel.model.pixels import Pixels
 from easel.model.transformer import fuse_text, grid, predict
 from easel.settings import Settings
@@ -328,13 +328,35 @@ def test_what_references_said_is_kept_for_the_next_picture(turbo, monkeypatch):
     assert len(heard) == 6 + 3 + 4
 
 
+def style(name: str = "ink", strength: float = 1.0, rank: int = 4) -> Style:
+    changes = {"transformer_blocks.1.attn.to_q": Change(drawn(rank, 64), drawn(64, rank, seed=1))}
+    return Style(name, changes, strength)
+
+
+def test_what_references_said_in_a_style_is_kept_for_the_next_picture_in_it(turbo, monkeypatch):
+    engine, _ = painting(turbo)
+    heard: list[int] = []
+    listen = shared.listen
+    monkeypatch.setattr(shared, "listen", lambda *given: heard.append(len(heard)) or listen(*given))
+    engine.unfinished(asked(1, 0.4, styles=[style()]))
+    assert len(heard) == 1
+    again = engine.unfinished(asked(2, 0.4, styles=[style()]))
+    assert len(heard) == 1
+    fresh, _ = painting(turbo)
+    assert torch.equal(again, fresh.unfinished(asked(2, 0.4, styles=[style()])))
+    assert len(heard) == 2
+    for styles in ([], [style(strength=0.5)], [style("another")], [style(), style("another")]):
+        before = len(heard)
+        engine.unfinished(asked(2, 0.4, styles=styles))
+        assert len(heard) == before + 1
+
+
 def test_a_style_is_worn_though_the_blocks_were_compiled_and_references_wear_it_too(turbo):
     compiling, _ = painting(turbo, compiled(by="eager"))
     plainly, _ = painting(turbo)
-    changes = {"transformer_blocks.1.attn.to_q": Change(drawn(4, 64), drawn(64, 4, seed=1))}
     without = compiling.unfinished(asked(1, 0.4))
-    worn = compiling.unfinished(asked(1, 0.4, styles=[(changes, 1.0)]))
-    assert torch.allclose(worn, plainly.unfinished(asked(1, 0.4, styles=[(changes, 1.0)])), atol=1e-5)
+    worn = compiling.unfinished(asked(1, 0.4, styles=[style()]))
+    assert torch.allclose(worn, plainly.unfinished(asked(1, 0.4, styles=[style()])), atol=1e-5)
     assert (worn - without).abs().max() > 0.01
     assert torch.equal(compiling.unfinished(asked(1, 0.4)), without)
 
@@ -342,9 +364,9 @@ def test_a_style_is_worn_though_the_blocks_were_compiled_and_references_wear_it_
 def test_another_network_gets_the_memory_of_what_was_said(turbo):
     engine, _ = painting(turbo)
     engine.unfinished(asked(1, 0.4))
-    turbos = engine._voices
+    engine.unfinished(asked(1, 0.2, weights="turbo", steps=8))
+    assert len(engine._voices._kept) == 4
     engine.unfinished(asked(1, 0.4, weights="raw", guidance=1.0))
-    assert not turbos._kept
     assert len(engine._voices._kept) == 1
 
 

@@ -10,11 +10,13 @@ import torch.distributed as dist
 from PIL import Image
 from pydantic import ValidationError
 
-from easel.engine.krea import Conditioning, KreaEngine
+from easel.engine.krea import Conditioning, KreaEngine, Transformers
+from easel.engine.voices import size
 from easel.errors import Cancelled, CheckpointError, EngineError
-from easel.model import fitting
-from easel.model.lora import Change
+from easel.model import fitting, shared
+from easel.model.lora import Change, Style
 from easel.model.peers import Peers
+from easel.schema.painting import Step
 from easel.settings import KreaSources, Settings
 from easel.style.krea import KreaPainter
 
@@ -59,6 +61,7 @@ def change() -> Change:
     return Change(torch.randn(2, 64, generator=generator), torch.randn(64, 2, generator=generator))
 
 
+INK = Style("ink", {"transformer_blocks.1.attn.to_q": change()}, 1.0)
 JOBS = {
     "plain": {},
     "guided": {"weights": "raw", "guidance": 3.5, "negative": "a blurred photograph"},
@@ -66,7 +69,7 @@ JOBS = {
     "references": {"looks": list(zip(PICTURES, (0.4, 0.3, -0.2), strict=True))},
     "references and something avoided": {"looks": [(PICTURES[0], -0.4)], "negative": "a photograph"},
     "in context": {"context": [(PICTURES[0], 0.5), (PICTURES[1], -1.0)]},
-    "in a style": {"styles": [({"transformer_blocks.1.attn.to_q": change()}, 1.0)]},
+    "in a style": {"styles": [INK]},
     "from a picture": {"start": PICTURES[0].resize((112, 80)), "strength": 0.6},
 }
 
@@ -89,6 +92,57 @@ def test_a_picture_that_is_cancelled_ends_for_all_and_the_next_is_painted(alone,
     assert steps == [1, 2]
     other = np.asarray(alone.paint(asked(seed=5), lambda step: None), dtype=int)
     assert abs(np.asarray(picture, dtype=int) - other).max() <= 1
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The references that this process has listened to; the other one must too, or neither comes to an end."""
+    found: list[object] = []
+    listen = shared.listen
+    monkeypatch.setattr(shared, "listen", lambda *given: found.append(given[3]) or listen(*given))
+    return found
+
+
+IN_A_STYLE = {"looks": list(zip(PICTURES, (0.4, 0.3, -0.2), strict=True)), "styles": [INK], "steps": 8}
+
+
+def test_both_processes_keep_what_references_said_for_the_next_picture(alone, together, heard):
+    together._voices.clear()
+    first = together.unfinished(asked(**IN_A_STYLE))
+    assert len(heard) == 3
+    assert torch.equal(together.unfinished(asked(**IN_A_STYLE)), first)
+    assert len(heard) == 3
+    one, two = (engine.unfinished(asked(**IN_A_STYLE | {"seed": 4})) for engine in (alone, together))
+    assert (one - two).abs().max() < 1e-4 * one.abs().max()
+
+
+def test_a_picture_that_is_cancelled_leaves_both_with_the_same(together, heard):
+    def stop(step: Step) -> None:
+        if step.index == 3:
+            raise Cancelled("enough")
+
+    together._voices.clear()
+    with pytest.raises(Cancelled):
+        together.paint(asked(**IN_A_STYLE), stop)
+    assert len(heard) == 1
+    again = together.unfinished(asked(**IN_A_STYLE))
+    assert len(heard) == 3
+    together._voices.clear()
+    assert torch.equal(together.unfinished(asked(**IN_A_STYLE)), again)
+
+
+@pytest.mark.parametrize("turns", [0, 2])
+def test_both_keep_as_much_as_the_one_with_the_least_room_has(together, heard, monkeypatch, turns):
+    together.unfinished(asked(**IN_A_STYLE))
+    one = size(next(iter(together._voices._kept.values())))
+    monkeypatch.setattr(Transformers, "spare", lambda self: turns * one)  # of the leader's alone
+    together._voices.clear()
+    heard.clear()
+    first = together.unfinished(asked(**IN_A_STYLE))
+    assert together._voices.room == turns * one
+    assert torch.equal(together.unfinished(asked(**IN_A_STYLE)), first)
+    assert len(heard) == 6  # the last of three turns is not heard before the first is asked for
+    together._voices.clear()
 
 
 def test_tokens_are_divided_as_evenly_as_can_be():
@@ -116,6 +170,18 @@ def test_devices_are_named_with_commas_between():
     for wrong in ("cuda:0,", ",cpu", "cuda:0;cuda:1", "gpu"):
         with pytest.raises(ValidationError):
             Settings(device=wrong)
+
+
+def test_a_picture_that_comes_apart_in_one_process_ends_the_others(together, monkeypatch):
+    def fail(*given: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(shared, "listen", fail)
+    together._voices.clear()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        together.unfinished(asked(**IN_A_STYLE))
+    with pytest.raises(EngineError, match="a process of another GPU is gone: start the worker again"):
+        together.unfinished(asked())
 
 
 def test_a_process_that_is_gone_is_told_of(together):

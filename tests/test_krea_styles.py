@@ -89,8 +89,8 @@ def test_styles_are_opened_once_and_the_longest_unused_gives_way(
     wardrobe = KreaWardrobe({"turbo": open_weights.transformer_at(tiny_turbo)}, CPU)
 
     def changes(seed: int, strength: float = 1.0) -> Any:
-        [(found, said)] = wardrobe.worn([style(seed, strength)], "turbo", reading=False)
-        assert said == strength
+        [(name, found, said)] = wardrobe.worn([style(seed, strength)], "turbo", reading=False)
+        assert (name, said) == (f"style {seed}", strength)
         return found
 
     first, second = changes(1), changes(2)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -18,22 +18,17 @@ from PIL import Image
 from torch import Tensor
 
 from easel.catalog import Weights
-from easel.engine.sampler import OnStep, sample, silence
-from easel.engine.several import Order, Several
+from easel.engine.order import Order, sampled
+from easel.engine.several import Several
 from easel.engine.steps import Steps
-from easel.engine.voices import KeptVoices
+from easel.engine.voices import KeptVoices, room_beside
 from easel.errors import CheckpointError
 from easel.model import flow, in_context, latents, shared
 from easel.model.backend import PLAIN, Backend
 from easel.model.fitting import left_behind, on_device
-<<<<<<< HEAD
-from easel.model.lora import Worn, twin
-from easel.model.open_weights import WORKING_BYTES, Part
-=======
-from easel.model.lora import Worn, twin, worn
+from easel.model.lora import Style, twin
 from easel.model.open_weights import WORKING_BYTES
 from easel.model.part import Part
->>>>>>> gguf
 from easel.model.pixels import Pixels
 from easel.model.prompts import Pairs, PromptEncoder, direction, said
 from easel.model.streaming import Stream
@@ -45,7 +40,6 @@ from easel.schema.painting import Step
 PATCH = 2  # latents a side of one token
 TOKEN = 8 * PATCH  # pixels a side of one token
 PREVIEW = 32  # latents of a preview's longer side, so 256 pixels
-KEPT = 8e9  # bytes of what references said, at most: the three turns of twenty references
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,7 @@ class Conditioning:
     looks: Sequence[tuple[Image.Image, float]] = ()  # references to share attention with, and their weights
     context: Sequence[tuple[Image.Image, float]] = ()  # references for the style LoRA, and their strengths
     tints: Sequence[tuple[Image.Image, float]] = ()  # references that act on the prompt, and their weights
-    styles: Worn = ()
+    styles: Sequence[Style] = ()
     moves: Sequence[tuple[Pairs, float]] = ()  # between which phrases the prompt is moved, and how far, -1..1
     start: Image.Image | None = None  # a picture of this size to begin with
     strength: float = 1.0  # how much of it is painted anew
@@ -147,7 +141,7 @@ class KreaEngine:
     ) -> None:
         self._transformers, self._text, self._several = transformers, text, several
         self.pixels = Pixels(vae)
-        self._voices = self._room_for_voices()
+        self._voices = KeptVoices()
         self._directions: dict[tuple[Weights, Pairs], Tensor] = {}
         self.seconds: dict[str, float] = {}  # of the last picture, by part
 
@@ -182,13 +176,7 @@ class KreaEngine:
         if weights in self._transformers:
             return self._transformers.take(weights)
         self._voices.clear()
-        transformer = self._transformers.take(weights)
-        self._voices = self._room_for_voices()
-        return transformer
-
-    def _room_for_voices(self) -> KeptVoices:
-        """None with several GPUs: what one remembers another might not."""
-        return KeptVoices(0 if self._several else min(KEPT, self._transformers.spare()))
+        return self._transformers.take(weights)
 
     def cuts(self, prompt: str) -> bool:
         """Whether the prompt is longer than what the text encoder hears."""
@@ -227,7 +215,8 @@ class KreaEngine:
         on_step: Callable[[Step], None],
     ) -> tuple[Tensor, Steps]:
         moved = self._moved(transformer, conditioning)
-        with worn(transformer, conditioning.styles):
+        styles = [(style.changes, style.strength) for style in conditioning.styles]
+        with worn(transformer, styles):
             return self._sampled(transformer, conditioning, moved, on_step)
 
     def _sampled(
@@ -263,16 +252,21 @@ class KreaEngine:
             "away": self._context(conditioning, -1),
         }
         looks = shared.looks_of([(self._encoded(image), weight) for image, weight in conditioning.looks])
-        nothing = self._heard(transformer, "") if looks else None
+        order = Order(
+            weights=conditioning.weights,
+            given=given,
+            times=times_of(conditioning).tolist(),
+            styles=conditioning.styles,
+            looks=looks,
+            seen=tuple((image.size, sha256(image.tobytes()).digest()) for image, _ in conditioning.looks),
+            nothing=self._heard(transformer, "") if looks else None,
+            afresh=self._voices.room is None,
+        )
         steps = Steps(tell, text.device)
-        told: OnStep = steps
-        if self._several:
-            turns = shared.turns_of(times_of(conditioning).tolist())
-            order = Order(conditioning.weights, given, conditioning.styles, looks, nothing, turns)
-            self._several.lead(order)
-            told = self._several.paced(steps)
-        hear = self._hearing(transformer, conditioning, looks, nothing, times)
-        tokens = sample(transformer, **given, hear=hear, on_step=told)
+        with self._several.led(order, steps) if self._several else nullcontext(steps) as told:
+            if order.afresh:
+                self._voices.room = room_beside(self._transformers)
+            tokens = sampled(transformer, order, self._voices, told)
         return latents.unpack(tokens, rows, PATCH), steps
 
     def _begun(self, start: Image.Image | None, noise: Tensor, t: Tensor) -> Tensor:
@@ -280,35 +274,6 @@ class KreaEngine:
         if start is None:
             return noise
         return flow.noised(latents.pack(self._encoded(start), PATCH).to(noise), noise, t)
-
-    def _hearing(
-        self,
-        transformer: Krea2Transformer2DModel,
-        conditioning: Conditioning,
-        looks: Sequence[shared.Looks],
-        nothing: Tensor | None,
-        times: Tensor,
-    ) -> Callable[[int, Tensor], shared.Voices]:
-        """What the references that share attention say at a step and its time."""
-        if nothing is None:
-            return silence
-        turns = shared.turns_of(times_of(conditioning).tolist())
-        if conditioning.styles:  # they change what references say
-            return shared.hearing(times, turns, lambda turn, t: shared.heard(transformer, looks, nothing, t))
-        seen = tuple((image.size, sha256(image.tobytes()).digest()) for image, _ in conditioning.looks)
-        at = times_of(conditioning).tolist()
-
-        def listen(turn: int, t: Tensor) -> shared.Voices:
-            key = conditioning.weights, at[turn], seen  # all that they depend on
-            return [
-                (
-                    alike.weights,
-                    self._voices.at((*key, i), partial(shared.listen, transformer, alike, nothing, t)),
-                )
-                for i, alike in enumerate(looks)
-            ]
-
-        return shared.hearing(times, turns, listen)
 
     def _context(self, conditioning: Conditioning, sign: int) -> in_context.Context | None:
         """The references whose strengths have this sign, as the style LoRA reads them."""

@@ -7,8 +7,9 @@ sampling begins with, and hear after each step whether it goes on.
 import io
 import signal
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -20,11 +21,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from easel.catalog import Weights
-from easel.engine.sampler import OnStep, sample
+from easel.engine.order import Order, sampled
+from easel.engine.sampler import OnStep
+from easel.engine.voices import KeptVoices, room_beside
 from easel.engine.warm import fastest
 from easel.errors import CheckpointError, EngineError
-from easel.model import shared
-from easel.model.lora import Worn
 from easel.model.part import Part
 from easel.model.peers import Peers
 from easel.model.worn import worn
@@ -33,18 +34,6 @@ log = structlog.get_logger()
 
 TIMEOUT = timedelta(seconds=120)  # of one exchange; the first waits for a compiler
 GO, STOP = b"go", b"stop"
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a picture is sampled from."""
-
-    weights: Weights
-    given: Mapping[str, Any]  # for `sample`
-    styles: Worn
-    looks: Sequence[shared.Looks]
-    nothing: Tensor | None  # an empty prompt's features, for the looks
-    turns: Sequence[int | None]  # in which each step hears them
 
 
 class Several:
@@ -68,24 +57,35 @@ class Several:
             self._others.append(here)
         self.peers = joined(address, 0, 1 + len(others), device)
 
-    def lead(self, order: Order) -> None:
-        """Let the others begin; EngineError where one is gone."""
-        written = io.BytesIO()
+    @contextmanager
+    def led(self, order: Order, tell: OnStep) -> Iterator[OnStep]:
+        """Within the block the others sample the picture too. Gives `tell`, and word for them of whether the
+        sampling goes on. Where it ends in another way they wait for what will not come, so they are let go.
+        EngineError where one is gone."""
+        written, stopped = io.BytesIO(), False
         torch.save(order, written)
         self._send(written.getvalue())
 
-    def paced(self, tell: OnStep) -> OnStep:
-        """`tell`, and word for the others of whether the sampling goes on."""
-
         def told(step: int, tokens: Tensor) -> None:
+            nonlocal stopped
             try:
                 tell(step, tokens)
             except BaseException:
+                stopped = True
                 self._send(STOP)
                 raise
             self._send(GO)
 
-        return told
+        try:
+            yield told
+        except BaseException:
+            if not stopped:
+                self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        for other in self._others:
+            other.close()
 
     def _send(self, data: bytes) -> None:
         try:
@@ -117,6 +117,7 @@ def follow(
     backend = fastest(part.network, part.dtype, device, compiles)
     transformers = Transformers(parts, device, replace(backend, peers=joined(address, rank, size, device)))
     transformers.take(next(iter(parts)))
+    voices = KeptVoices()
 
     def hear_on(step: int, tokens: Tensor) -> None:
         if leader.recv_bytes() == STOP:
@@ -126,7 +127,7 @@ def follow(
         try:
             written = io.BytesIO(leader.recv_bytes())
             order = torch.load(written, map_location=device, weights_only=False)
-            sample_with(transformers.take(order.weights), order, hear_on)
+            take_part(transformers, order, voices, hear_on)
         except Stopped:
             continue
         except EOFError:
@@ -137,16 +138,15 @@ def follow(
 
 
 @torch.inference_mode()
-def sample_with(transformer: Any, order: Order, on_step: OnStep) -> None:
-    """Take this process's part in the sampling."""
-    looks, nothing = order.looks, order.nothing
-
-    def listen(turn: int, t: Tensor) -> shared.Voices:
-        return [] if nothing is None else shared.heard(transformer, looks, nothing, t)
-
-    hear = shared.hearing(order.given["times"], order.turns, listen)
-    with worn(transformer, order.styles):
-        sample(transformer, **order.given, hear=hear, on_step=on_step)
+def take_part(transformers: Any, order: Order, voices: KeptVoices, on_step: OnStep) -> None:
+    """Sample a picture with the others."""
+    if order.afresh:
+        voices.clear()
+    transformer = transformers.take(order.weights)
+    if order.afresh:
+        voices.room = room_beside(transformers)
+    with worn(transformer, [(style.changes, style.strength) for style in order.styles]):
+        sampled(transformer, order, voices, on_step)
 
 
 def joined(address: str, rank: int, size: int, device: torch.device) -> Peers:

@@ -8,7 +8,7 @@ LoKr: W becomes W + scale · left ⊗ right, the Kronecker product (Yeh et al. 2
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +82,14 @@ class Kronecker:
 
 Changes = Mapping[str, Change | Kronecker]  # by the layer's name
 Worn = Sequence[tuple[Changes, float]]  # each at its strength
+
+
+class Style(NamedTuple):
+    """Changes that are worn as one."""
+
+    name: str  # that no others have
+    changes: Changes
+    strength: float
 
 
 def adapted(network: Network, changes: Worn) -> Network:

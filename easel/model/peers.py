@@ -79,6 +79,12 @@ class Peers:
         dist.all_reduce(found)
         return found
 
+    def least(self, own: float) -> float:
+        """The smallest of the numbers that the processes have."""
+        found = [own] * self.size
+        dist.all_gather_object(found, own)
+        return min(found)
+
     def _exchanged(self, sent: Tensor, out: list[int], back: list[int]) -> tuple[Tensor, ...]:
         """What each process has sent to this one; `out` numbers go to each, `back` come from each."""
         found = sent.new_empty(sum(back))

@@ -9,13 +9,14 @@ import torch
 from easel.catalog import Weights
 from easel.errors import EngineError, StyleError
 from easel.model import lora, lora_files
-from easel.model.lora import Changes, Worn
+from easel.model.lora import Changes, Style
 from easel.model.open_weights import style_lora_at
 from easel.model.part import Part
 from easel.schema.painting import Adapter
 from easel.style.adapters import recent
 
 READY = 10  # styles, as many as one picture may name; one of rank 32 for all layers takes a quarter of a GB
+READING = "reads references"  # the name of the LoRA that does
 
 
 class KreaWardrobe:
@@ -35,11 +36,11 @@ class KreaWardrobe:
         """Whether references are read in context."""
         return bool(self._reading) and weights == "turbo"
 
-    def worn(self, adapters: Sequence[Adapter], weights: Weights, reading: bool) -> Worn:
+    def worn(self, adapters: Sequence[Adapter], weights: Weights, reading: bool) -> list[Style]:
         """What the transformer carries to paint in these styles and, if it is `reading`, to read references;
         EngineError if a style is not for it."""
-        styles = [(self._changes(one, weights), one.strength) for one in adapters]
-        return [*styles, (self._reading, 1.0)] if reading else styles
+        styles = [Style(one.id, self._changes(one, weights), one.strength) for one in adapters]
+        return [*styles, Style(READING, self._reading, 1.0)] if reading else styles
 
     def _changes(self, adapter: Adapter, weights: Weights) -> Changes:
         part = self._transformers[weights]
