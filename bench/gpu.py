@@ -45,7 +45,7 @@ from easel.model.backend import PLAIN, Backend
 from easel.model.backend import compiled as halves
 from easel.model.eight_bits import in_eight_bits, multiplied, rounded
 from easel.model.kernels import seconds
-from easel.model.lora import Change
+from easel.model.lora import Change, Style
 from easel.model.prompts import TAPS, PromptEncoder
 from easel.model.streaming import Stream
 from easel.model.transformer import fuse_text, grid, predict
@@ -459,6 +459,15 @@ def shared_attention(bench: Bench) -> dict[str, Any]:
     return {**found, "peak": peak_gb()}
 
 
+def in_a_style(bench: Bench) -> dict[str, Any]:
+    """A picture in a trained style, beside one without."""
+    reset_peak()
+    alone, styles = bench.painted(), [random_lora(bench)]
+    bench.painted(styles=styles)
+    spent = statistics.median(bench.painted(styles=styles) for _ in range(bench.scale.repeats))
+    return {"seconds": spent, "beside none": spent / alone - 1, "peak": peak_gb()}
+
+
 def in_context(bench: Bench) -> dict[str, Any]:
     """Style references with a LoRA, in the picture's own sequence."""
     reset_peak()
@@ -466,13 +475,13 @@ def in_context(bench: Bench) -> dict[str, Any]:
     lora = random_lora(bench)
     for count in (1, 4):
         context = [(picture, 0.5) for picture in bench.pictures(count, bench.scale.in_context)]
-        asked = bench.asked(context=context, styles=[(lora, 1.0)])
+        asked = bench.asked(context=context, styles=[lora])
         spent = bench.timed(partial(bench.engine.paint, asked, lambda step: None), 1)
         found |= {f"{count}, seconds": spent, f"{count}, beside none": spent / alone - 1}
     return {**found, "peak": peak_gb()}
 
 
-def random_lora(bench: Bench) -> dict[str, Change]:
+def random_lora(bench: Bench) -> Style:
     """On every matrix of every block, as style LoRAs are."""
     found = {}
     for name, layer in bench.model.transformer.named_modules():
@@ -480,7 +489,7 @@ def random_lora(bench: Bench) -> dict[str, Change]:
             shapes = (bench.scale.rank, layer.in_features), (layer.out_features, bench.scale.rank)
             down, up = (torch.randn(shape, device=bench.device, dtype=bench.model.dtype) for shape in shapes)
             found[name] = Change(down / 100, up / 100)
-    return found
+    return Style("random", found, 1.0)
 
 
 def raw(bench: Bench) -> dict[str, Any]:
@@ -550,6 +559,7 @@ PARTS = (
     batches,
     fused_matrices,
     stock_compiled,
+    in_a_style,
     in_context,
     eight_bits,
 )

@@ -461,7 +461,7 @@ def test_a_compiler_that_fails_leaves_the_blocks_uncompiled(turbo):
     torch._dynamo.reset()
     broken = [torch.compile(half, backend=failing) for half in (PLAIN.projected, PLAIN.finished)]
     engine, transformers = painting(turbo, Backend(*broken))
-    warm.warm(engine, transformers, "turbo")
+    warm.warm(engine, transformers, "turbo", in_context=False)
     assert transformers.backend == PLAIN
     plain, _ = painting(turbo)
     assert torch.equal(engine.unfinished(asked()), plain.unfinished(asked()))
@@ -469,18 +469,21 @@ def test_a_compiler_that_fails_leaves_the_blocks_uncompiled(turbo):
 
 def test_after_warming_up_no_job_waits_for_the_compiler(turbo, graphs):
     engine, transformers = painting(turbo, compiled(by="counting"))
-    warm.warm(engine, transformers, "turbo")
+    warm.warm(engine, transformers, "turbo", in_context=True)
     made_ready = len(graphs)
-    # one picture and several references, each in a style too, and what a picture takes of references' manner
-    assert made_ready == 9
-    style = {"transformer_blocks.1.ff.down": Change(drawn(5, 64), drawn(64, 5, seed=1))}
+    # one picture and several references, each in a style too, what a picture takes of references' manner, and
+    # references in context
+    assert made_ready == 11
+    wide = Style("wide", {"transformer_blocks.1.ff.down": Change(drawn(64, 64), drawn(64, 64))}, 0.7)
     for job in (
         asked(),
         asked(1, 0.4),
         asked(1, 0.4, 0.2, width=64),
-        asked(styles=[(style, 0.7)]),
-        asked(1, 0.4, 0.2, styles=[(style, 0.7), (style, -1.0)]),
+        asked(styles=[style(rank=5)]),
+        asked(1, 0.4, 0.2, styles=[style(rank=16, strength=-1.0), wide]),
+        asked(context=[(tiny_krea.pictured(), 0.5)], styles=[wide], width=112),
         asked(weights="raw", guidance=3.5, negative="blurred"),
+        asked(1, 0.4, negative="blurred", styles=[wide]),
     ):
         engine.paint(job, lambda step: None)
     assert len(graphs) == made_ready

@@ -96,7 +96,7 @@ def test_a_picture_that_is_cancelled_ends_for_all_and_the_next_is_painted(alone,
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The references that this process has listened to; the other one must too, or neither comes to an end."""
+    """What this process has listened to; the other one must too, or neither comes to an end."""
     found: list[object] = []
     listen = shared.listen
     monkeypatch.setattr(shared, "listen", lambda *given: found.append(given[3]) or listen(*given))

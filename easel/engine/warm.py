@@ -1,7 +1,6 @@
 """Makes a painter of Krea's weights ready before the first job comes: the fastest ways of this device."""
 
 from dataclasses import replace
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -12,7 +11,7 @@ from easel.catalog import Weights
 from easel.model import kernels
 from easel.model.backend import PLAIN, Backend, compiled
 from easel.model.block import MATRICES
-from easel.model.lora import Change, Changes
+from easel.model.lora import Change, Style
 
 if TYPE_CHECKING:
     from easel.engine.krea import KreaEngine, Transformers
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SIDE = 256  # pixels a side of what is painted to warm up
-RANK = 24  # of the style that is worn then: unlike any width of the network, so that graphs serve all ranks
+AVOIDED = "fog"  # graphs made where something is avoided serve where nothing is, but not the other way round
 
 
 def fastest(network: Any, dtype: torch.dtype, device: torch.device, compiles: bool) -> Backend:
@@ -37,15 +36,20 @@ def fastest(network: Any, dtype: torch.dtype, device: torch.device, compiles: bo
     return replace(backend, attend=found["attend"], attend_at=found["attend_at"], telling=found["telling"])
 
 
-def warm(engine: "KreaEngine", transformers: "Transformers", weights: Weights) -> None:
-    """Paint two steps small, without and with references, without and with a style, so that no job waits for
-    a compiler; where that fails, the blocks are left uncompiled."""
+def warm(engine: "KreaEngine", transformers: "Transformers", weights: Weights, in_context: bool) -> None:
+    """Paint two steps small in all ways that have graphs of their own, so that no job waits for a compiler:
+    without and with references, without and with a style, and with references `in_context` where they are
+    read so. Where that fails, the blocks are left uncompiled."""
     from easel.engine.krea import Conditioning
 
     references = [(Image.new("RGB", (SIDE, SIDE)), 0.5)] * 2
+    worn = {"styles": [nothing(transformers.take(weights))]}
+    ways: list[dict[str, Any]] = [{}, {"looks": references}, worn, {"looks": references, **worn}]
+    if in_context:
+        ways.append({"context": references, **worn})
     try:
-        for looks, styles in product(([], references), ([], [(nothing(transformers.take(weights)), 1.0)])):
-            small = Conditioning("a fox", "", SIDE, SIDE, 0, weights, 2, 0.0, looks=looks, styles=styles)
+        for way in ways:
+            small = Conditioning("a fox", AVOIDED, SIDE, SIDE, 0, weights, 2, 0.0, **way)
             engine.paint(small, lambda step: None)
     except torch._dynamo.exc.TorchDynamoException as error:
         log.warning("Not compiled (EASEL_COMPILE=off does not try)", error=str(error).partition("\n")[0])
@@ -59,10 +63,10 @@ def warm(engine: "KreaEngine", transformers: "Transformers", weights: Weights) -
         )
 
 
-def nothing(transformer: Any) -> Changes:
+def nothing(transformer: Any) -> Style:
     """A style that changes nothing."""
     name = f"transformer_blocks.0.{MATRICES[0]}"
     layer = transformer.get_submodule(name)
     kind = transformer.img_in.weight
-    down, up = kind.new_zeros(RANK, layer.in_features), kind.new_zeros(layer.out_features, RANK)
-    return {name: Change(down, up)}
+    down, up = kind.new_zeros(1, layer.in_features), kind.new_zeros(layer.out_features, 1)
+    return Style("nothing", {name: Change(down, up)}, 1.0)

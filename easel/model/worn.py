@@ -5,17 +5,19 @@ blocks is one product of two thin ones, of one rank everywhere, so that blocks t
 any styles at any strengths.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from easel.model.backend import uncompiled
 from easel.model.block import MATRICES, Added, Thin
 from easel.model.lora import Change, Kronecker, Worn, hook_of
 
-FEWEST = 2  # of a rank: for sizes of 0 and 1 compilers make graphs of their own
+RANKS = 16  # that a rank is whole runs of: rows in half precision are then as kernels like them
 
 
 @contextmanager
@@ -42,7 +44,8 @@ def worn(transformer: Any, styles: Worn) -> Iterator[None]:
 
 def added(transformer: Any, felt: dict[str, list[tuple[Any, float]]]) -> list[Added]:
     """What is added in each block; beside matrices that no style changes, nothing in the same form."""
-    rank = max(FEWEST, *(sum(len(change.down) for change, _ in some) for some in felt.values()))
+    largest = max(sum(len(change.down) for change, _ in some) for some in felt.values())
+    rank = math.ceil(largest / RANKS) * RANKS
     kind = next(change.down for some in felt.values() for change, _ in some)
     return [
         {
@@ -61,4 +64,6 @@ def thin(layer: Any, felt: Sequence[tuple[Change, float]], rank: int, kind: Tens
     for change, strength in felt:
         begin, end = end, end + len(change.down)
         down[begin:end], up[:, begin:end] = change.down, strength * change.scale * change.up
+    torch._dynamo.mark_dynamic(down, 0)  # or a graph is held to what else is of the same size
+    torch._dynamo.mark_dynamic(up, 1)
     return Thin(down, up)

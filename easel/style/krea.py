@@ -90,7 +90,7 @@ class KreaPainter:
         self._speaker = speaker_of(self._text, is_fast=text_device == device)
         self._expander = expander_of(chat, self._speaker)
         if device.type == "cuda":
-            warm(self._engine, self._transformers, first)
+            warm(self._engine, self._transformers, first, self._wardrobe.reads_in_context(first))
 
     @classmethod
     def load(
