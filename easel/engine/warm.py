@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SIDE = 256  # pixels a side of what is painted to warm up
-AVOIDED = "fog"  # graphs made where something is avoided serve where nothing is, but not the other way round
 
 
 def fastest(network: Any, dtype: torch.dtype, device: torch.device, compiles: bool) -> Backend:
@@ -38,19 +37,23 @@ def fastest(network: Any, dtype: torch.dtype, device: torch.device, compiles: bo
 
 def warm(engine: "KreaEngine", transformers: "Transformers", weights: Weights, in_context: bool) -> None:
     """Paint two steps small in all ways that have graphs of their own, so that no job waits for a compiler:
-    without and with references, without and with a style, and with references `in_context` where they are
-    read so. Where that fails, the blocks are left uncompiled."""
+    without and with references, without and with a style, with something avoided, and with references
+    `in_context` where they are read so. Where that fails, the blocks are left uncompiled."""
     from easel.engine.krea import Conditioning
 
     references = [(Image.new("RGB", (SIDE, SIDE)), 0.5)] * 2
-    worn = {"styles": [nothing(transformers.take(weights))]}
-    ways: list[dict[str, Any]] = [{}, {"looks": references}, worn, {"looks": references, **worn}]
-    if in_context:
-        ways.append({"context": references, **worn})
+    styles = [nothing(transformers.take(weights))]
+    small = Conditioning("a fox", "", SIDE, SIDE, 0, weights, 2, 0.0)
+    ways: list[dict[str, Any]] = [
+        {},
+        {"looks": references},
+        {"styles": styles},
+        {"looks": references, "styles": styles, "negative": "fog"},
+        *([{"context": references, "styles": styles}] if in_context else []),
+    ]
     try:
         for way in ways:
-            small = Conditioning("a fox", AVOIDED, SIDE, SIDE, 0, weights, 2, 0.0, **way)
-            engine.paint(small, lambda step: None)
+            engine.paint(replace(small, **way), lambda step: None)
     except torch._dynamo.exc.TorchDynamoException as error:
         log.warning("Not compiled (EASEL_COMPILE=off does not try)", error=str(error).partition("\n")[0])
         transformers.compute_by(
