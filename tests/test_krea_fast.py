@@ -471,8 +471,8 @@ def test_after_warming_up_no_job_waits_for_the_compiler(turbo, graphs):
     engine, transformers = painting(turbo, compiled(by="counting"))
     warm.warm(engine, transformers, "turbo", in_context=True)
     made_ready = len(graphs)
-    # one picture and several references, each in a style too, what a picture takes of references' manner where
-    # nothing and something is avoided, and references in context
+    # one picture and several references, each in a style too; what a picture takes of their manner where
+    # nothing is avoided, and where something is; and references in context
     assert made_ready == 12
     wide = Style("wide", {"transformer_blocks.1.ff.down": Change(drawn(64, 64), drawn(64, 64))}, 0.7)
     for job in (

@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from easel.engine.krea import Conditioning, KreaEngine, Transformers
+from easel.engine.several import SENT
 from easel.engine.voices import size
 from easel.errors import Cancelled, CheckpointError, EngineError
 from easel.model import fitting, shared
@@ -56,12 +57,15 @@ def asked(**given: object) -> Conditioning:
     )
 
 
-def change() -> Change:
-    generator = torch.Generator().manual_seed(0)
-    return Change(torch.randn(2, 64, generator=generator), torch.randn(64, 2, generator=generator))
+QUERY = "transformer_blocks.1.attn.to_q"
 
 
-INK = Style("ink", {"transformer_blocks.1.attn.to_q": change()}, 1.0)
+def change(seed: int = 0, rank: int = 2) -> Change:
+    generator = torch.Generator().manual_seed(seed)
+    return Change(torch.randn(rank, 64, generator=generator), torch.randn(64, rank, generator=generator))
+
+
+INK = Style("ink", {QUERY: change()}, 1.0)
 JOBS = {
     "plain": {},
     "guided": {"weights": "raw", "guidance": 3.5, "negative": "a blurred photograph"},
@@ -143,6 +147,27 @@ def test_both_keep_as_much_as_the_one_with_the_least_room_has(together, heard, m
     assert torch.equal(together.unfinished(asked(**IN_A_STYLE)), first)
     assert len(heard) == 6  # the last of three turns is not heard before the first is asked for
     together._voices.clear()
+
+
+def test_a_style_is_sent_once_and_again_when_others_took_its_place(alone, together, monkeypatch):
+    sent: list[int] = []
+    send = together._several._send
+    monkeypatch.setattr(together._several, "_send", lambda data: sent.append(len(data)) or send(data))
+    worn = [Style(f"style {i}", {QUERY: change(seed=i, rank=64)}, 0.1 * i) for i in range(1, SENT + 2)]
+
+    def bytes_sent(*styles: Style) -> int:
+        sent.clear()
+        job = asked(styles=styles)
+        one, two = (engine.unfinished(job) for engine in (alone, together))
+        assert (one - two).abs().max() < 1e-4 * one.abs().max()
+        return max(sent)
+
+    first, *others = worn
+    once, again = bytes_sent(first), bytes_sent(first)
+    assert once - again > 2 * 64 * 64 * 4
+    assert bytes_sent(first._replace(strength=-0.5), others[0]) == pytest.approx(once, rel=0.1)
+    bytes_sent(*others)
+    assert bytes_sent(first) == pytest.approx(once, rel=0.1)
 
 
 def test_tokens_are_divided_as_evenly_as_can_be():

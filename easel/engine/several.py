@@ -26,6 +26,7 @@ from easel.engine.sampler import OnStep
 from easel.engine.voices import KeptVoices, room_beside
 from easel.engine.warm import fastest
 from easel.errors import CheckpointError, EngineError
+from easel.model.lora import Changes, Style
 from easel.model.part import Part
 from easel.model.peers import Peers
 from easel.model.worn import worn
@@ -34,6 +35,34 @@ log = structlog.get_logger()
 
 TIMEOUT = timedelta(seconds=120)  # of one exchange; the first waits for a compiler
 GO, STOP = b"go", b"stop"
+SENT = 11  # styles: as many as one picture may name, and the LoRA that reads references
+
+
+class SentStyles:
+    """The styles that were sent last. The leader keeps their names and the others all of them, in the same
+    order, so that a style need not be sent with each picture."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Changes] = {}
+
+    def lightened(self, order: Order) -> Order:
+        """The order without what the others have."""
+        styles = [s._replace(changes={}) if s.name in self._kept else s for s in order.styles]
+        self._keep([style._replace(changes={}) for style in styles])
+        return replace(order, styles=styles)
+
+    def restored(self, order: Order) -> Order:
+        """The order with what was sent before."""
+        styles = [s._replace(changes=self._kept.get(s.name, s.changes)) for s in order.styles]
+        self._keep(styles)
+        return replace(order, styles=styles)
+
+    def _keep(self, styles: Sequence[Style]) -> None:
+        for style in styles:
+            self._kept.pop(style.name, None)
+            self._kept[style.name] = style.changes
+        for name in list(self._kept)[:-SENT]:
+            del self._kept[name]
 
 
 class Several:
@@ -49,6 +78,7 @@ class Several:
         check_heads(parts, 1 + len(others))
         address, context = f"tcp://127.0.0.1:{free_port()}", get_context("spawn")
         self._others: list[Connection] = []
+        self._sent = SentStyles()
         for rank, other in enumerate(others, 1):
             here, there = context.Pipe()
             given = there, address, rank, 1 + len(others), dict(parts), other, compiles
@@ -63,7 +93,7 @@ class Several:
         sampling goes on. Where it ends in another way they wait for what will not come, so they are let go.
         EngineError where one is gone."""
         written, stopped = io.BytesIO(), False
-        torch.save(order, written)
+        torch.save(self._sent.lightened(order), written)
         self._send(written.getvalue())
 
         def told(step: int, tokens: Tensor) -> None:
@@ -117,7 +147,7 @@ def follow(
     backend = fastest(part.network, part.dtype, device, compiles)
     transformers = Transformers(parts, device, replace(backend, peers=joined(address, rank, size, device)))
     transformers.take(next(iter(parts)))
-    voices = KeptVoices()
+    voices, sent = KeptVoices(), SentStyles()
 
     def hear_on(step: int, tokens: Tensor) -> None:
         if leader.recv_bytes() == STOP:
@@ -127,7 +157,7 @@ def follow(
         try:
             written = io.BytesIO(leader.recv_bytes())
             order = torch.load(written, map_location=device, weights_only=False)
-            take_part(transformers, order, voices, hear_on)
+            take_part(transformers, sent.restored(order), voices, hear_on)
         except Stopped:
             continue
         except EOFError:
