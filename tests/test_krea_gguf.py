@@ -23,6 +23,7 @@ from easel.cli.main import app
 from easel.errors import CheckpointError
 from easel.model import hub, lora
 from easel.model.backend import Backend
+from easel.model.block import product
 from easel.model.eight_bits import Linear8
 from easel.model.files import fingerprint
 from easel.model.fitting import fitted, precisions
@@ -32,6 +33,7 @@ from easel.model.lora import Change
 from easel.model.official import diffusers_name
 from easel.model.open_weights import Plan, planned, transformer_at
 from easel.model.streaming import Stream
+from easel.model.worn import worn
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Materials
 from easel.settings import KreaSources
@@ -146,8 +148,10 @@ def test_a_lora_acts_beside_matrices_in_blocks(network):
     changes = {QUERY: Change(torch.randn(4, 64), torch.randn(64, 4), 0.5)}
     whole = layer.widened(torch.float32) + 0.7 * changes[QUERY].whole()
     before = layer(x)
-    with lora.worn(network, [(changes, 0.7)]):
-        assert (layer(x) - F.linear(x, whole)).abs().max() < 1e-5 * before.abs().max()
+    block, name = network.transformer_blocks[1], QUERY.removeprefix("transformer_blocks.1.")
+    with worn(network, [(changes, 0.7)]):
+        found = product(block, name, x, network.added[1])
+    assert (found - F.linear(x, whole)).abs().max() < 1e-5 * before.abs().max()
     assert torch.equal(layer(x), before)
 
 

@@ -9,7 +9,7 @@ from test_krea_styles import style
 from torch import Tensor
 
 from easel.catalog import MODELS
-from easel.engine import krea
+from easel.engine import order
 from easel.model.prompts import PromptEncoder, direction
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Adapter, Materials, Painting
@@ -32,7 +32,7 @@ def painter(tiny_turbo: Path, tiny_raw: Path) -> KreaPainter:
 def texts(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The features of each prompt that is painted from here on."""
     heard: list[Tensor] = []
-    sample = krea.sample
+    sample = order.sample
 
     def listened(
         transformer: Any, noise: Tensor, times: Tensor, text: Tensor, *rest: Any, **more: Any
@@ -40,7 +40,7 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
         heard.append(text)
         return sample(transformer, noise, times, text, *rest, **more)
 
-    monkeypatch.setattr(krea, "sample", listened)
+    monkeypatch.setattr(order, "sample", listened)
     return heard
 
 
