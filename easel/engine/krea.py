@@ -233,7 +233,8 @@ class KreaEngine:
         guides, avoids = conditioning.guidance > 0, conditioning.negative != ""
         negative = self._heard(transformer, conditioning.negative) if guides or avoids else None
         rows, columns = conditioning.height // TOKEN, conditioning.width // TOKEN
-        times = times_of(conditioning).to(text.device)
+        schedule = times_of(conditioning)
+        times = schedule.to(text.device)
         channels = transformer.in_channels // PATCH**2
         noise = latents.noise(conditioning.seed, channels, rows * PATCH, columns * PATCH, PATCH)
 
@@ -255,7 +256,7 @@ class KreaEngine:
         order = Order(
             weights=conditioning.weights,
             given=given,
-            times=times_of(conditioning).tolist(),
+            times=schedule.tolist(),
             styles=conditioning.styles,
             looks=looks,
             seen=tuple((image.size, sha256(image.tobytes()).digest()) for image, _ in conditioning.looks),

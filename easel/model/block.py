@@ -13,7 +13,6 @@ from torch import Tensor
 
 Rotary = tuple[Tensor, Tensor]
 
-
 MATRICES = (  # of a block
     "attn.to_q",
     "attn.to_k",

@@ -16,8 +16,9 @@ from torch import Tensor
 
 PHI = 4.0  # how far away from what is avoided
 TAU = 2.5  # how much longer a token may get by that
-Total = Callable[[Tensor], Tensor]
 ALPHA = 0.25  # how much of it is taken
+
+Total = Callable[[Tensor], Tensor]
 
 
 def alone(x: Tensor) -> Tensor:

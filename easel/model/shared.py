@@ -140,11 +140,6 @@ def listen(transformer: Krea2Transformer2DModel, looks: Looks, nothing: Tensor, 
     return said
 
 
-def heard(transformer: Krea2Transformer2DModel, looks: Sequence[Looks], nothing: Tensor, t: Tensor) -> Voices:
-    """What references of all sizes say at the time `t` (1,)."""
-    return [(alike.weights, listen(transformer, alike, nothing, t)) for alike in looks]
-
-
 def first_block(transformer: Krea2Transformer2DModel) -> int:
     """The first block that sees references: the 8th of 28."""
     return int(FIRST * len(transformer.transformer_blocks))
