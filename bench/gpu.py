@@ -222,7 +222,7 @@ class Bench:
     def fast(self) -> Backend:
         """The backend that a painter takes on this device."""
         fast = warm.fastest(self.model.transformer, self.model.dtype, self.device, False)
-        return replace(fast, projected=halves(by=self.by).projected, finished=halves(by=self.by).finished)
+        return fast.compiled_as(halves(by=self.by))
 
     def painted(self, **more: Any) -> float:
         """Seconds of a picture of a prompt that was not heard before."""

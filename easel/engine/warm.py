@@ -56,14 +56,7 @@ def warm(engine: "KreaEngine", transformers: "Transformers", weights: Weights, i
             engine.paint(replace(small, **way), lambda step: None)
     except torch._dynamo.exc.TorchDynamoException as error:
         log.warning("Not compiled (EASEL_COMPILE=off does not try)", error=str(error).partition("\n")[0])
-        transformers.compute_by(
-            replace(
-                transformers.backend,
-                projected=PLAIN.projected,
-                finished=PLAIN.finished,
-                taken=PLAIN.taken,
-            )
-        )
+        transformers.compute_by(transformers.backend.compiled_as(PLAIN))
 
 
 def nothing(transformer: Any) -> Style:

@@ -28,6 +28,10 @@ class Backend:
     blocks: Callable[[Any], Iterable[Any]] = lambda transformer: transformer.transformer_blocks
     peers: Peers | None = None  # the processes of further GPUs
 
+    def compiled_as(self, other: "Backend") -> "Backend":
+        """The same with the parts that may be compiled as another has them."""
+        return replace(self, projected=other.projected, finished=other.finished, taken=other.taken)
+
     def total(self, x: Tensor) -> Tensor:
         """Of what was found with this process's heads, with all heads."""
         return self.peers.total(x) if self.peers else x
