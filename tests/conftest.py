@@ -95,6 +95,17 @@ def tiny_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The times at which this process has listened to references of Krea's weights."""
+    from easel.model import shared
+
+    found: list[object] = []
+    listen = shared.listen
+    monkeypatch.setattr(shared, "listen", lambda *given: found.append(given[3]) or listen(*given))
+    return found
+
+
+@pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of Krea's weights a sixteenth as large a side as the contract's, in two steps."""
     monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (64, 64)})

@@ -311,11 +311,8 @@ def asked(seed: int = 3, *weights: float, **more: object) -> Conditioning:
     return replace(Conditioning("a fox", "", 96, 64, seed, "turbo", 3, 0.0, looks), **more)
 
 
-def test_what_references_said_is_kept_for_the_next_picture(turbo, monkeypatch):
+def test_what_references_said_is_kept_for_the_next_picture(turbo, heard):
     engine, _ = painting(turbo)
-    heard: list[int] = []
-    listen = shared.listen
-    monkeypatch.setattr(shared, "listen", lambda *given: heard.append(len(heard)) or listen(*given))
     engine.unfinished(asked(1, 0.4, 0.2, steps=8))
     assert len(heard) == 3  # for steps 2 to 4, 5 to 7, and the last
     again = engine.unfinished(asked(2, 0.1, -0.3, steps=8))
@@ -333,11 +330,8 @@ def style(name: str = "ink", strength: float = 1.0, rank: int = 4) -> Style:
     return Style(name, changes, strength)
 
 
-def test_what_references_said_in_a_style_is_kept_for_the_next_picture_in_it(turbo, monkeypatch):
+def test_what_references_said_in_a_style_is_kept_for_the_next_picture_in_it(turbo, heard):
     engine, _ = painting(turbo)
-    heard: list[int] = []
-    listen = shared.listen
-    monkeypatch.setattr(shared, "listen", lambda *given: heard.append(len(heard)) or listen(*given))
     engine.unfinished(asked(1, 0.4, styles=[style()]))
     assert len(heard) == 1
     again = engine.unfinished(asked(2, 0.4, styles=[style()]))

@@ -22,7 +22,7 @@ from easel.model import fitting, open_weights
 from easel.model.backend import Backend
 from easel.model.eight_bits import Linear8, in_eight_bits
 from easel.model.files import Stored
-from easel.model.fitting import Fit, fitted, precisions
+from easel.model.fitting import Fit, Wanted, fitted, precisions
 from easel.model.four_bits import Linear4
 from easel.model.open_weights import Plan
 from easel.model.part import Part, part_of
@@ -166,9 +166,16 @@ def true_plan() -> Plan:
 )
 def test_the_true_model_is_fitted_to_a_card(wanted, card, precision, text_beside, streamed, monkeypatch):
     monkeypatch.setattr(fitting, "four_bits", lambda: None)
-    fit = fitted(true_plan(), wanted, card * GB, 96 * GB)
+    check_fit(true_plan(), wanted, card, (precision, text_beside, streamed))
+
+
+def check_fit(plan: Plan, wanted: Wanted, card: float, expected: tuple[str, bool, int]) -> None:
+    """On a card of so many GB, the plan is kept in this precision, with the text encoder beside it or not,
+    and so many blocks streamed."""
+    fit = fitted(plan, wanted, card * GB, 96 * GB)
     told = next(iter(fit.plan.transformers.values())).precision
-    assert (told, fit.text_beside, fit.streamed) == (precision, text_beside, streamed)
+    assert told == fit.told["precision"]
+    assert (told, fit.text_beside, fit.streamed) == expected
     assert fit.need <= card * GB
 
 

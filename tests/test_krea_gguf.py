@@ -16,7 +16,7 @@ from diffusers import Krea2Transformer2DModel
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from test_krea import engine, tokens, wanted
 from test_krea_fast import velocity
-from test_krea_fits import CPU, GB, true_plan
+from test_krea_fits import CPU, GB, check_fit, true_plan
 
 from easel.catalog import MODELS
 from easel.cli.main import app
@@ -244,9 +244,7 @@ def test_a_checkpoint_is_named_by_its_header_and_its_end(true_q4, q8, tmp_path):
     ],
 )
 def test_a_file_is_taken_as_it_is_stored(true_q4, wanted, card, precision, text_beside, streamed):
-    fit = fitted(true_q4, wanted, card * GB, 96 * GB)
-    assert (fit.told["precision"], fit.text_beside, fit.streamed) == (precision, text_beside, streamed)
-    assert fit.need <= card * GB
+    check_fit(true_q4, wanted, card, (precision, text_beside, streamed))
 
 
 def test_beside_a_file_in_blocks_half_precision_is_still_rounded(true_q4):

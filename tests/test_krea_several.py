@@ -98,15 +98,7 @@ def test_a_picture_that_is_cancelled_ends_for_all_and_the_next_is_painted(alone,
     assert abs(np.asarray(picture, dtype=int) - other).max() <= 1
 
 
-@pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What this process has listened to; the other one must too, or neither comes to an end."""
-    found: list[object] = []
-    listen = shared.listen
-    monkeypatch.setattr(shared, "listen", lambda *given: found.append(given[3]) or listen(*given))
-    return found
-
-
+# What is heard is counted in this process; the other one must hear it too, or neither comes to an end.
 IN_A_STYLE = {"looks": list(zip(PICTURES, (0.4, 0.3, -0.2), strict=True)), "styles": [INK], "steps": 8}
 
 
