@@ -136,10 +136,14 @@ def test_strength_0_gives_the_picture_back_and_1_is_without_it(painter: KreaPain
 
 @pytest.mark.usefixtures("small")
 def test_the_details_and_the_steps_tell_how_far_it_was_painted_anew(painter: KreaPainter) -> None:
-    steps: list[Step] = []
-    painting = paint(painter, start=pictured(), strength=0.55, on_step=steps.append)
-    assert [(step.index, step.total) for step in steps] == [(n, 5) for n in range(1, 6)]
-    assert all(step.preview is not None and step.preview.size == SIZE for step in steps)
+    steps: list[tuple[int, int, tuple[int, int] | None]] = []
+
+    def told(step: Step) -> None:
+        preview = step.preview()
+        steps.append((step.index, step.total, preview and preview.size))
+
+    painting = paint(painter, start=pictured(), strength=0.55, on_step=told)
+    assert steps == [(n, 5, SIZE) for n in range(1, 6)]
     assert painting.details["steps"] == 5
     assert painting.details["start"] == {"strength": 0.55, "time": pytest.approx(0.7942, abs=1e-4)}
 
