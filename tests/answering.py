@@ -44,6 +44,11 @@ class Api:
     database_url: str
     blobs: Blobs
 
+    @property
+    def token(self) -> str:
+        """The client's."""
+        return self.client.headers["Authorization"].removeprefix("Bearer ")
+
     def store(self, work: Callable[[Database], Awaitable[Any]]) -> Any:
         """Do something with the database that the API works on."""
 
@@ -75,10 +80,9 @@ class Api:
 
     def make_style(self, model: TrainedModel = "k2", trigger_word: str = "") -> str:
         """A style of the caller's, without its training: its id."""
-        token = self.client.headers["Authorization"].removeprefix("Bearer ")
 
         async def made(database: Database) -> str:
-            caller = await tokens.caller(database, token)
+            caller = await tokens.caller(database, self.token)
             assert caller
             style = styles.NewStyle(uuid4(), "a style", model, trigger_word)
             await self.blobs.put(style.key, b"an adapter")

@@ -108,7 +108,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of Krea's weights a sixteenth as large a side as the contract's, in two steps."""
-    monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (64, 64)})
+    monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (64, 64), "3:2": (96, 64)})
     for route, recipe in RECIPES.items():
         monkeypatch.setitem(RECIPES, route, replace(recipe, steps=2))
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from answering import Api
 from commands import at, clean, easel
+from losing import losing_an_answer, wait
 from PIL import Image
 from receiving import receiving
 from safetensors.torch import save_file
@@ -161,20 +163,35 @@ def test_interrupting_generate_cancels_the_job(data_folder: Path) -> None:
         serving(data_folder, EASEL_NULL_STEP_SECONDS="1") as served,
         Client(served.token, served.url) as client,
     ):
-        command = [sys.executable, "-m", "easel", "generate", "a fox"]
-        ran = subprocess.Popen(
-            command,
-            env=clean(at(served)),
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
-        )
+        ran = generating(at(served))
         until(lambda: [job for job in client.jobs.list().items if job.status == "processing"])
         ran.send_signal(signal.SIGINT)
         _, remarks = ran.communicate(timeout=20)
         assert ran.returncode == 130, remarks
         assert "Cancelled." in remarks
         assert client.jobs.list().items[0].status == "cancelled"
+
+
+def test_interrupting_generate_before_it_has_an_answer_cancels_the_job_too(idle: Api) -> None:
+    with losing_an_answer(idle.url, wait) as way:
+        ran = generating({"KREA_BASE_URL": way.url, "KREA_API_KEY": idle.token})
+        assert way.lost.wait(20)
+        ran.send_signal(signal.SIGINT)
+        _, remarks = ran.communicate(timeout=20)
+    assert (ran.returncode, remarks) == (130, "Cancelled.\n")
+    [job] = idle.client.get("/jobs").json()["items"]
+    assert job["status"] == "cancelled"
+
+
+def generating(environment: dict[str, str]) -> "subprocess.Popen[str]":
+    """`easel generate`, begun."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "easel", "generate", "a fox"],
+        env=clean(environment),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from easel.schema.generation import GenerationRequest
 from easel.settings import Settings
 from easel.store import jobs, queue, workspaces
 from easel.store.database import Database
+from easel.store.jobs import Asker
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -182,7 +183,7 @@ def test_workers_are_scaled_by_the_jobs_that_they_can_paint(database_url: str) -
             fox = GenerationRequest(prompt="a fox")
             for variant, count in {"large": 2, "medium": 3, "medium-turbo": 4}.items():
                 for _ in range(count):
-                    await jobs.submit(database, workspace, variant, fox, base_url=BASE)
+                    await jobs.submit(database, Asker(workspace, BASE), variant, fox)
             async with database.begin() as connection:
                 for entrypoint in (queue.ANALYSE, queue.TRAIN, queue.DELIVER):
                     await queue.add(connection, entrypoint, uuid4())

@@ -1,6 +1,7 @@
 """Creativity: what is added to a prompt, and what never is."""
 
 import pytest
+from test_plan import LIBRARY
 
 from easel.style.expand import expand, stated
 from easel.style.vocabulary import CLASHES, PALETTES, SLOTS, TECHNIQUES, TEXTURES
@@ -19,13 +20,13 @@ PROMPTS = (
 
 
 def added(prompt: str, creativity: str, seed: int, styled: bool = False) -> str:
-    text = expand(prompt, creativity, seed, styled)
+    text = expand(prompt, creativity, seed, styled, LIBRARY)
     assert text.startswith(prompt)
     return text[len(prompt) :]
 
 
 def test_raw_is_verbatim() -> None:
-    assert all(expand(prompt, "raw", 1, False) == prompt for prompt in PROMPTS)
+    assert all(expand(prompt, "raw", 1, False, LIBRARY) == prompt for prompt in PROMPTS)
 
 
 @pytest.mark.parametrize(("creativity", "counts"), [("low", {1, 2}), ("medium", {3, 4}), ("high", {8})])
@@ -53,7 +54,7 @@ def test_references_forbid_words_that_name_a_look(prompt: str, creativity: str) 
 @pytest.mark.parametrize("prompt", [*PROMPTS, "a bear at night", "a bear in space", "a city, film noir"])
 def test_nothing_contradicts_the_prompt_or_itself(prompt: str) -> None:
     for seed in SEEDS:
-        facts = stated(split(expand(prompt, "high", seed, False)))
+        facts = stated(split(expand(prompt, "high", seed, False, LIBRARY)))
         assert not [(one, other) for one in facts for other in CLASHES.get(one, ()) if other in facts]
 
 
@@ -77,14 +78,14 @@ def test_what_the_prompt_rules_out_is_not_added(prompt: str, never: tuple[str, .
 
 
 def test_seeds_give_different_prompts_and_one_seed_the_same() -> None:
-    texts = [expand("a fox", "medium", seed, False) for seed in SEEDS]
+    texts = [expand("a fox", "medium", seed, False, LIBRARY) for seed in SEEDS]
     assert len(set(texts)) >= 38
-    assert expand("a fox", "medium", 5, False) == texts[5]
+    assert expand("a fox", "medium", 5, False, LIBRARY) == texts[5]
 
 
 def test_a_long_prompt_stays_under_500_tokens() -> None:
     for length in (50, 200, 240, 900):
-        text = expand("fox " * length, "high", 1, False)
+        text = expand("fox " * length, "high", 1, False, LIBRARY)
         assert len(text.split()) <= max(length, 400)
 
 
@@ -93,7 +94,7 @@ def test_a_clause_that_means_a_slot_fills_it() -> None:
         return [[0.9 if "sundown" in one and "sunset" in other else 0.0 for other in others] for one in some]
 
     for seed in SEEDS:
-        text = expand("a fox, sundown", "high", seed, False, similarity)
+        text = expand("a fox, sundown", "high", seed, False, LIBRARY, similarity)
         assert "light" not in dict(looks(split(text)))
 
 

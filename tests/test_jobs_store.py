@@ -15,6 +15,7 @@ from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import Job, Progress
 from easel.store import events, jobs, tokens, workspaces
 from easel.store.database import Database
+from easel.store.jobs import Asker
 from easel.store.queue import Entry
 
 BASE = "http://easel.test"
@@ -26,7 +27,7 @@ FINISHED: dict[str, Any] = {
 
 async def submitted(database: Database, workspace: UUID, **options: Any) -> Job:
     request = options.pop("request", GenerationRequest(prompt="a fox"))
-    return await jobs.submit(database, workspace, "medium", request, base_url=BASE, **options)
+    return await jobs.submit(database, Asker(workspace, BASE), "medium", request, **options)
 
 
 async def counted(database: Database, query: str) -> Any:
@@ -55,7 +56,8 @@ def test_a_finished_job_is_charged_once_and_its_webhook_is_queued_in_the_same_mo
     async def story() -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
-            job = await submitted(database, workspace, webhook_url="https://example.com/hook")
+            asker = Asker(workspace, BASE, webhook_url="https://example.com/hook")
+            job = await jobs.submit(database, asker, "medium", GenerationRequest(prompt="a fox"))
             claim = await jobs.claim(database, job.job_id)
             assert claim is not None
             assert await jobs.complete(database, claim, ENTRY, **FINISHED)

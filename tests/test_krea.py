@@ -36,6 +36,7 @@ from easel.licence import NOTICE
 from easel.model import hub, official, open_weights
 from easel.model.eight_bits import Linear8
 from easel.model.fitting import Fit, fitted
+from easel.model.pixels import Pixels
 from easel.model.prompts import MOST_TOKENS
 from easel.model.sequence import patches
 from easel.schema.generation import GenerationRequest
@@ -492,11 +493,23 @@ def test_the_same_seed_gives_the_same_bytes_and_each_model_its_own(painter):
 
 @pytest.mark.usefixtures("small")
 def test_each_step_is_told_with_a_small_preview_which_comes_to_the_picture(painter):
-    steps: list[Step] = []
-    image = paint(painter, on_step=steps.append, aspect_ratio="16:9").image
-    assert [(step.index, step.total) for step in steps] == [(1, 3), (2, 3), (3, 3)]
-    assert all(max(step.preview.size) == 256 and min(step.preview.size) in (136, 144) for step in steps)
+    steps: list[tuple[int, int, tuple[int, int]]] = []
+
+    def told(step: Step) -> None:
+        steps.append((step.index, step.total, step.preview().size))
+
+    image = paint(painter, on_step=told, aspect_ratio="16:9").image
+    assert steps == [(number, 3, (256, 136)) for number in (1, 2, 3)]
     assert image.size == (352, 192)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_preview_that_nobody_asks_for_is_not_made(painter, monkeypatch):
+    decoded: list[torch.Tensor] = []
+    decode = Pixels.decode
+    monkeypatch.setattr(Pixels, "decode", lambda pixels, z: decoded.append(z) or decode(pixels, z))
+    paint(painter, on_step=lambda step: step.index == 2 and step.preview())
+    assert [tuple(z.shape[-2:]) for z in decoded] == [(32, 32), (32, 32)]
 
 
 @pytest.mark.usefixtures("small")

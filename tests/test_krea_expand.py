@@ -4,7 +4,6 @@ what is looked at in it."""
 import json
 import shutil
 import socket
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny_krea import pictured
 from transformers import Qwen3VLForConditionalGeneration
 
-from easel.catalog import MODELS, RECIPES
+from easel.catalog import MODELS
 from easel.errors import Cancelled, CheckpointError, NoAnswer, UnsafePrompt
 from easel.model import open_weights
 from easel.model.sequence import Together, inputs, positions, seen
@@ -424,14 +423,6 @@ def test_an_address_needs_the_name_of_a_model():
     ):
         Endpoint(settings.expander)
     assert Settings().expander is None
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """The contract's sizes, a sixteenth as large a side, and one step."""
-    monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (64, 64)})
-    for route, recipe in RECIPES.items():
-        monkeypatch.setitem(RECIPES, route, replace(recipe, steps=1))
 
 
 def paint(painter, materials=NOTHING, on_prompt=lambda prompt: None, seed: int = 7, **request):

@@ -1,7 +1,6 @@
 """python -m pytest tests/test_krea_tints.py — references that act through the prompt, and which way each
 reference acts."""
 
-from dataclasses import replace
 from itertools import pairwise, permutations
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from diffusers import Krea2Transformer2DModel
 from tiny_krea import pictured
 
-from easel.catalog import MODELS, RECIPES
+from easel.catalog import MODELS
 from easel.model import open_weights
 from easel.model.sequence import Together, hearing, inputs, length, positions, seen
 from easel.model.shared import weight_of
@@ -148,14 +147,6 @@ def test_four_references_are_looked_at_and_the_weakest_act_through_the_prompt():
     }
     alike = shared_out(False, *[0.4] * 6)
     assert alike == {"looks": [0.25] * 4, "tints": [0.36] * 2}
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """The contract's sizes, a sixteenth as large a side, and one step."""
-    monkeypatch.setattr("easel.schema.generation.SIZES", {"1:1": (64, 64)})
-    for route, recipe in RECIPES.items():
-        monkeypatch.setitem(RECIPES, route, replace(recipe, steps=1))
 
 
 @pytest.mark.usefixtures("small")

@@ -17,7 +17,7 @@ from easel.schema.generation import GenerationRequest
 from easel.settings import Limits
 from easel.store import jobs, ledger, queue, workspaces
 from easel.store.database import Database
-from easel.store.jobs import Claim
+from easel.store.jobs import Asker, Claim
 from easel.store.queue import Entry
 
 PREPAID = Limits(prepaid=True)
@@ -47,9 +47,8 @@ class Story:
         elif action == "submit":
             variant = list(VARIANTS)[number % 3]
             with suppress(PaymentRequired, TooManyRequests):
-                job = await jobs.submit(
-                    self.database, self.workspace, variant, REQUEST, base_url="http://e", limits=self.limits
-                )
+                asker = Asker(self.workspace, "http://e", limits=self.limits)
+                job = await jobs.submit(self.database, asker, variant, REQUEST)
                 self.jobs.append(job.job_id)
         elif action in ("claim", "cancel") and self.jobs:
             job_id = self.jobs[number % len(self.jobs)]
@@ -135,7 +134,7 @@ def test_of_many_submitted_at_once_only_those_are_accepted_that_the_balance_cove
             workspace = await workspaces.default(database)
             await ledger.top_up(database, workspace, Decimal("0.215"))
             submits = (
-                jobs.submit(database, workspace, "medium", REQUEST, base_url="http://e", limits=PREPAID)
+                jobs.submit(database, Asker(workspace, "http://e", limits=PREPAID), "medium", REQUEST)
                 for _ in range(20)
             )
             answers = await asyncio.gather(*submits, return_exceptions=True)
@@ -155,7 +154,7 @@ def test_an_entry_is_held_by_one_worker_at_a_time(database_url: str) -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             made = [
-                (await jobs.submit(database, workspace, "medium", REQUEST, base_url="http://e")).job_id
+                (await jobs.submit(database, Asker(workspace, "http://e"), "medium", REQUEST)).job_id
                 for _ in range(20)
             ]
             taken = await asyncio.gather(

@@ -24,6 +24,7 @@ from easel.settings import Limits
 from easel.store import events, jobs, queue, workspaces
 from easel.store.blobs import Blobs
 from easel.store.database import SESSION, Database
+from easel.store.jobs import Asker
 
 FOX = GenerationRequest(prompt="a fox")
 RATE_HEADERS = ("Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
@@ -47,7 +48,7 @@ def post(api: Api, **headers: str) -> httpx.Response:
 
 
 async def submitted(database: Database, workspace: UUID, limits: Limits = jobs.UNLIMITED) -> UUID:
-    return (await jobs.submit(database, workspace, "medium", FOX, base_url=BASE, limits=limits)).job_id
+    return (await jobs.submit(database, Asker(workspace, BASE, limits=limits), "medium", FOX)).job_id
 
 
 async def taken(database: Database) -> queue.Entry:

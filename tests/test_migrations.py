@@ -1,7 +1,10 @@
 """Databases of older versions. Alone: python -m pytest tests/test_migrations.py"""
 
 import asyncio
+import subprocess
+import sys
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import alembic.command
@@ -9,9 +12,11 @@ import alembic.config
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from databases import opened
 from sqlalchemy import Connection, text
 
+from easel.errors import DatabaseFailed
 from easel.store import database as store
 from easel.store import jobs, ledger, members, queue, workspaces
 from easel.store.database import Database
@@ -73,8 +78,62 @@ def test_an_older_database_keeps_its_jobs_and_what_was_charged(
     asyncio.run(in_an_empty_database())
 
 
+def test_the_newest_revision_is_the_one_that_alembic_would_migrate_to() -> None:
+    assert store.newest_revision() == ScriptDirectory.from_config(ours()).get_current_head()
+
+
+def test_a_database_of_this_version_is_opened_without_alembic_and_pgqueuer(database_url: str) -> None:
+    assert loaded_by_migrating(database_url) & {"alembic", "pgqueuer"} == set()
+
+
+@pytest.mark.parametrize(
+    "older", ["UPDATE alembic_version SET version_num = '0016'", "COMMENT ON TABLE pgqueuer IS '1.5.0'"]
+)
+def test_tables_of_an_older_revision_or_of_another_pgqueuer_are_migrated(
+    database_url: str, older: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database:
+            async with database.begin() as connection:
+                await connection.execute(text(older))
+            monkeypatch.setattr(store, "_upgrade", done.append)
+            await database.migrate()
+
+    done: list[Connection] = []
+    asyncio.run(story())
+    assert len(done) == 1
+
+
+def test_a_database_of_a_newer_version_is_refused(database_url: str) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database:
+            async with database.begin() as connection:
+                await connection.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+            with pytest.raises(DatabaseFailed, match=r"newer .*'0999'.*: upgrade"):
+                await database.migrate()
+
+    asyncio.run(story())
+
+
+def loaded_by_migrating(url: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded once it has seen to the tables."""
+    program = (
+        "import asyncio, sys; from databases import migrate;"
+        f"asyncio.run(migrate({url!r})); print(*sys.modules)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    return set(ran.stdout.split())
+
+
 def upgrade(connection: Connection, revision: str) -> None:
-    config = alembic.config.Config()
-    config.set_main_option("script_location", "easel.store:migrations")
+    config = ours()
     config.attributes["connection"] = connection
     alembic.command.upgrade(config, revision)
+
+
+def ours() -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", "easel.store:migrations")
+    return config

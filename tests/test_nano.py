@@ -89,11 +89,14 @@ def test_two_references_blend(painter):
 
 
 def test_each_step_is_told_with_a_small_preview(painter):
-    steps: list[Step] = []
+    steps: list[tuple[int, int, int]] = []
+
+    def told(step: Step) -> None:
+        steps.append((step.index, step.total, max(step.preview().size)))
+
     request = GenerationRequest(prompt="a fox", creativity="raw", aspect_ratio="16:9")
-    painter.paint(request, Materials(), QUICK, 1, steps.append)
-    assert [(step.index, step.total) for step in steps] == [(1, 2), (2, 2)]
-    assert all(step.preview is not None and max(step.preview.size) == 256 for step in steps)
+    painter.paint(request, Materials(), QUICK, 1, told)
+    assert steps == [(1, 2, 256), (2, 2, 256)]
 
 
 def test_what_a_step_raises_ends_the_painting(painter):

@@ -4,6 +4,8 @@ python -m pytest tests/test_sdk.py
 """
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +13,14 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from answering import Api
+from losing import break_now, losing_an_answer, wait
 from PIL import Image
 from serving import Served
 
 import easel
 from easel import AsyncClient, Client, Progress, errors
-from easel.schema.jobs import Result
+from easel.schema.jobs import Job, Result
 from easel.sdk import calls
 from easel.sdk.events import Event, EventReader
 
@@ -73,6 +77,64 @@ def test_the_same_seed_paints_the_same_bytes(client: Client) -> None:
     assert one.content == two.content
 
 
+def test_a_job_whose_answer_is_lost_is_asked_for_again_and_is_the_same(api: Api) -> None:
+    async def submitted(url: str) -> Job:
+        async with AsyncClient(api.token, url) as client:
+            return await client.submit("a fox")
+
+    with losing_an_answer(api.url, break_now) as way, Client(api.token, way.url) as client:
+        one = client.submit("a fox")
+    with losing_an_answer(api.url, break_now) as way:
+        two = asyncio.run(submitted(way.url))
+    assert [job["job_id"] for job in listed(api)] == [str(two.job_id), str(one.job_id)]
+
+
+def test_an_interrupted_submit_leaves_no_job(api: Api) -> None:
+    async def interrupted(url: str) -> None:
+        async with AsyncClient(api.token, url) as client:
+            asking = asyncio.create_task(client.submit("a fox"))
+            await asyncio.to_thread(way.lost.wait)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+
+    with losing_an_answer(api.url, wait) as way:
+        asyncio.run(interrupted(way.url))
+    assert [job["status"] for job in listed(api)] == ["cancelled"]
+
+
+def test_an_interrupted_generate_leaves_no_job(api: Api) -> None:
+    def interrupt(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    def work() -> None:
+        while not (jobs := listed(api)):
+            time.sleep(0.02)
+        claim, _ = api.begin(jobs[0])
+        api.step(claim, 1)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    with Client(api.token, api.url) as client, pytest.raises(KeyboardInterrupt):
+        client.generate("a fox", on_progress=interrupt)
+    worker.join()
+    assert [job["status"] for job in listed(api)] == ["cancelled"]
+
+
+def test_an_async_generate_that_takes_too_long_leaves_no_job(api: Api) -> None:
+    async def interrupted() -> None:
+        async with AsyncClient(api.token, api.url) as client:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.generate("a fox"), 0.5)
+
+    asyncio.run(interrupted())
+    assert [job["status"] for job in listed(api)] == ["cancelled"]
+
+
+def listed(api: Api) -> list[dict[str, str]]:
+    return api.client.get("/jobs").json()["items"]
+
+
 def test_a_cancelled_job_raises_and_reads_cancelled(client: Client) -> None:
     job = client.submit("a fox")
     client.jobs.cancel(job.job_id)
@@ -82,7 +144,7 @@ def test_a_cancelled_job_raises_and_reads_cancelled(client: Client) -> None:
 
 
 def test_jobs_are_listed_a_page_at_a_time(client: Client) -> None:
-    jobs = [client.submit("a fox") for _ in range(3)]
+    jobs = [client.submit("a fox", seed=1) for _ in range(3)]
     first = client.jobs.list(limit=2)
     second = client.jobs.list(limit=2, cursor=first.next_cursor)
     listed = [job.job_id for job in first.items + second.items][:3]

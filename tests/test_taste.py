@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_look import look, plain
+from test_plan import LIBRARY
 
 from easel.catalog import MODELS, Model
 from easel.model.latents import to_picture
@@ -135,7 +136,7 @@ def test_looks_of_one_technique_are_joined_and_others_stay() -> None:
 def test_keywords_join_the_prompt_unless_it_says_otherwise_and_avoids_stay_out(creativity: str) -> None:
     mood = Mood(["linocut print", "sunset palette"], ["at night", "calm mood", "by the sea"])
     for seed in range(30):
-        text = expand("a watercolour of a fox", creativity, seed, False, mood=mood)
+        text = expand("a watercolour of a fox", creativity, seed, False, LIBRARY, mood=mood)
         assert text.startswith("a watercolour of a fox, sunset palette, ")
         assert "linocut" not in text
         for slot, key in (("light", "night"), ("mood", "calm"), ("setting", "sea")):
@@ -143,8 +144,10 @@ def test_keywords_join_the_prompt_unless_it_says_otherwise_and_avoids_stay_out(c
 
 
 def test_raw_takes_no_keywords_and_what_is_avoided_is_no_keyword() -> None:
-    assert expand("a fox", "raw", 1, False, mood=Mood(["linocut print"])) == "a fox"
-    text = expand("a fox", "low", 1, True, mood=Mood(["Linocut print", "chalk drawing"], ["linocut"]))
+    assert expand("a fox", "raw", 1, False, LIBRARY, mood=Mood(["linocut print"])) == "a fox"
+    text = expand(
+        "a fox", "low", 1, True, LIBRARY, mood=Mood(["Linocut print", "chalk drawing"], ["linocut"])
+    )
     assert text.startswith("a fox, chalk drawing")
     assert "Linocut" not in text
 

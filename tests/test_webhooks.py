@@ -27,6 +27,7 @@ from easel.signing import new_webhook_secret, signed_headers
 from easel.store import jobs, webhooks, workspaces
 from easel.store.blobs import Blobs
 from easel.store.database import Database
+from easel.store.jobs import Asker
 
 LOCAL = {"allow_networks": ["127.0.0.0/8"]}
 FOX = GenerationRequest(prompt="a fox")
@@ -156,16 +157,15 @@ def test_a_receiver_that_never_answers_holds_up_no_job_and_no_cancel(
     async def story() -> None:
         async with opened(database_url) as database, working(database, blobs, NullPainter(), **LOCAL):
             workspace = await workspaces.default(database)
+            asker = Asker(workspace, BASE, webhook_url=urls[silent])
             for _ in range(2 * TO_ONE_AT_ONCE):
-                job = await jobs.submit(
-                    database, workspace, "medium", FOX, base_url=BASE, webhook_url=urls[silent]
-                )
+                job = await jobs.submit(database, asker, "medium", FOX)
                 await jobs.cancel(database, workspace, job.job_id, BASE)
             while await counted(database, PICKED) < TO_ONE_AT_ONCE:
                 await asyncio.sleep(0.02)
             begun = time.monotonic()
             assert (await asyncio.wait_for(painted(database), 10)).status == "completed"
-            job = await jobs.submit(database, workspace, "medium", FOX, base_url=BASE)
+            job = await jobs.submit(database, Asker(workspace, BASE), "medium", FOX)
             cancelled = await asyncio.wait_for(jobs.cancel(database, workspace, job.job_id, BASE), 1)
             assert cancelled.status == "cancelled"
             assert time.monotonic() - begun < 10
@@ -191,8 +191,9 @@ def test_a_receiver_that_never_answers_does_not_keep_the_others_waiting(
     async def story() -> None:
         async with opened(database_url) as database, working(database, blobs, NullPainter(), **LOCAL):
             workspace = await workspaces.default(database)
+            asker = Asker(workspace, BASE, webhook_url=silent)
             for _ in range(DELIVERIES_AT_ONCE + 10):
-                job = await jobs.submit(database, workspace, "medium", FOX, base_url=BASE, webhook_url=silent)
+                job = await jobs.submit(database, asker, "medium", FOX)
                 await jobs.cancel(database, workspace, job.job_id, BASE)
             await painted(database, receiver.url)
             begun = time.monotonic()

@@ -20,6 +20,7 @@ from easel.schema.generation import GenerationRequest, StyleReference
 from easel.schema.jobs import Job
 from easel.store import events, jobs, workers, workspaces
 from easel.store.database import Database
+from easel.store.jobs import Asker
 
 BASE = "http://easel.test"
 FOX = GenerationRequest(prompt="a fox")  # eight steps of medium
@@ -44,8 +45,8 @@ def working(database_url: str, data: Path, **settings: str) -> Iterator[subproce
 
 
 async def submitted(database: Database, request: GenerationRequest = FOX, **options: Any) -> UUID:
-    workspace = await workspaces.default(database)
-    return (await jobs.submit(database, workspace, "medium", request, base_url=BASE, **options)).job_id
+    asker = Asker(await workspaces.default(database), BASE, **options)
+    return (await jobs.submit(database, asker, "medium", request)).job_id
 
 
 async def job(database: Database, job_id: UUID) -> Job:
@@ -152,9 +153,8 @@ def test_a_job_that_takes_too_long_fails_with_timeout_and_the_next_one_runs(
     async def story() -> None:
         async with opened(database_url) as database:
             slow = await submitted(database)
-            turbo = await jobs.submit(
-                database, await workspaces.default(database), "medium-turbo", FOX, base_url=BASE
-            )
+            asker = Asker(await workspaces.default(database), BASE)
+            turbo = await jobs.submit(database, asker, "medium-turbo", FOX)
             with working(database_url, tmp_path, EASEL_NULL_STEP_SECONDS="0.25", EASEL_JOB_TIMEOUT="1.5"):
                 failed = await ended(database, slow)
                 assert failed.error is not None

@@ -46,5 +46,5 @@ class Misbehaving:
     ) -> Painting:
         on_prompt(self._prompt or request.prompt)
         self.painted += 1
-        on_step(Step(1, 1, self._preview.copy()))
+        on_step(Step(1, 1, self._preview.copy))
         return Painting(self._picture, self._prompt or request.prompt, {})

@@ -14,8 +14,8 @@ from easel.errors import NotFound, OutboundError, PictureError, Unprocessable
 from easel.ids import file_key, new_file_key
 from easel.schema.moodboards import unusable
 from easel.store import assets
+from easel.store.jobs import Asker
 from easel.store.moodboards import Pictures
-from easel.store.tokens import Caller
 
 Given = tuple[str, int, str | UUID]  # the field and the place of a picture's URL or of an asset's id
 
@@ -29,9 +29,9 @@ class Picture(NamedTuple):
 
 
 @asynccontextmanager
-async def kept(given: Sequence[Given], house: House, caller: Caller, base: str) -> AsyncIterator[Pictures]:
+async def kept(given: Sequence[Given], house: House, asker: Asker) -> AsyncIterator[Pictures]:
     """The pictures that a body names, with those inside it kept as files unless the block fails."""
-    pictures = await _settled(given, house, caller, base)
+    pictures = await _settled(given, house, asker)
     files = {file_key(picture.url) or "": picture.data for picture in pictures if picture.data}
     try:
         for key, data in files.items():
@@ -42,9 +42,9 @@ async def kept(given: Sequence[Given], house: House, caller: Caller, base: str) 
         raise
 
 
-async def _settled(given: Sequence[Given], house: House, caller: Caller, base: str) -> list[Picture]:
+async def _settled(given: Sequence[Given], house: House, asker: Asker) -> list[Picture]:
     """The pictures that a body names, or Unprocessable naming all that cannot be used."""
-    judged = await asyncio.gather(*(_judged(picture, house, caller, base) for _, _, picture in given))
+    judged = await asyncio.gather(*(_judged(picture, house, asker) for _, _, picture in given))
     usable: dict[str | bytes, Picture] = {}
     problems: dict[tuple[str, int], str] = {}
     for (field, place, _), picture in zip(given, judged, strict=True):
@@ -59,16 +59,17 @@ async def _settled(given: Sequence[Given], house: House, caller: Caller, base: s
     return list(usable.values())
 
 
-async def _judged(picture: str | UUID, house: House, caller: Caller, base: str) -> Picture | str:
+async def _judged(picture: str | UUID, house: House, asker: Asker) -> Picture | str:
     """The picture, or what is wrong with it."""
     try:
         if isinstance(picture, UUID):
-            picture = (await assets.get(house.database, caller.workspace_id, picture, base)).image_url
+            asset = await assets.get(house.database, asker.workspace_id, picture, asker.base_url)
+            picture = asset.image_url
         if picture[:5].lower() == "data:":
             data, seen = await look_inside(picture)
-            url = f"{base}/files/{new_file_key(seen.suffix)}"
+            url = f"{asker.base_url}/files/{new_file_key(seen.suffix)}"
             return Picture(url, hashlib.sha256(data).digest(), data)
-        await references.check(picture, house, base)
+        await references.check(picture, house, asker.base_url)
         return Picture(picture, file_key(picture) or picture)
     except (NotFound, OutboundError, PictureError) as error:
         return error.message

@@ -7,7 +7,7 @@ from fastapi import Header, Request
 
 from easel.api import references
 from easel.api.bodies import parsed, read_json
-from easel.api.given import BaseURL, House, TheCaller, TheHouse, WebhookURL, row_id
+from easel.api.given import House, TheAsker, TheHouse, row_id
 from easel.api.refusals import refused
 from easel.catalog import MODELS, Model
 from easel.errors import NotFound, Unprocessable
@@ -15,7 +15,7 @@ from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import Job
 from easel.schema.styles import WEIGHTS
 from easel.store import jobs, moodboards, styles
-from easel.store.tokens import Caller
+from easel.store.jobs import Asker
 
 IdempotencyKey = Annotated[
     str | None,
@@ -35,50 +35,38 @@ def submit_to(model: Model) -> Callable[..., Awaitable[Job]]:
 
     async def submit(
         request: Request,
-        caller: TheCaller,
+        asker: TheAsker,
         house: TheHouse,
-        base: BaseURL,
-        webhook_url: WebhookURL = None,
         key: IdempotencyKey = None,
         older_key: OlderIdempotencyKey = None,
     ) -> Job:
         """Ask for a picture; the job tells how it goes."""
         asked = parsed(GenerationRequest, await read_json(request))
         key = key or older_key or None
-        if key and (
-            job := await jobs.earlier(house.database, caller.workspace_id, model.variant, asked, key, base)
-        ):
+        if key and (job := await jobs.earlier(house.database, asker, model.variant, asked, key)):
             return job
-        await _check_moodboards(asked, house, caller)
-        await _check_styles(asked, model, house, caller)
+        await _check_moodboards(asked, house, asker)
+        await _check_styles(asked, model, house, asker)
+        settled = await references.settled(asked, house, asker)
         return await jobs.submit(
-            house.database,
-            caller.workspace_id,
-            model.variant,
-            await references.settled(asked, house, caller, base),
-            base_url=base,
-            token_id=caller.token_id,
-            webhook_url=webhook_url,
-            idempotency_key=key,
-            asked=asked,
-            limits=house.settings.limits,
+            house.database, asker, model.variant, settled, idempotency_key=key, asked=asked
         )
 
     return submit
 
 
-async def _check_moodboards(asked: GenerationRequest, house: House, caller: Caller) -> None:
+async def _check_moodboards(asked: GenerationRequest, house: House, asker: Asker) -> None:
     for place, board in enumerate(asked.moodboards):
         try:
-            await moodboards.read(house.database, caller.workspace_id, board.id)
+            await moodboards.read(house.database, asker.workspace_id, board.id)
         except NotFound as error:
             raise refused(Unprocessable, error.message, "moodboards", place, "id") from error
 
 
-async def _check_styles(asked: GenerationRequest, model: Model, house: House, caller: Caller) -> None:
+async def _check_styles(asked: GenerationRequest, model: Model, house: House, asker: Asker) -> None:
     for place, use in enumerate(asked.styles):
         try:
-            style = await styles.usable(house.database, caller.workspace_id, await row_id(use.id))
+            style = await styles.usable(house.database, asker.workspace_id, await row_id(use.id))
         except NotFound as error:
             unknown = f"There is no style {use.id!r}: see GET /styles"
             raise refused(Unprocessable, unknown, "styles", place, "id") from error

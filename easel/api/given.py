@@ -14,6 +14,7 @@ from easel.settings import Settings
 from easel.store import tokens
 from easel.store.blobs import Blobs
 from easel.store.database import Database
+from easel.store.jobs import Asker
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,15 @@ async def caller(request: Request, response: Response, house: TheHouse) -> token
     raise Unauthorized
 
 
+TheCaller = Annotated[tokens.Caller, Depends(caller)]
+
+
 async def base_url(request: Request, house: TheHouse) -> str:
     """Where file URLs begin: as set up, or else where the client has found us."""
     return (house.settings.public_url or str(request.base_url)).rstrip("/")
+
+
+BaseURL = Annotated[str, Depends(base_url)]
 
 
 async def row_id(id: Annotated[str, Path(description="Its id, a UUID.")]) -> UUID:
@@ -59,21 +66,21 @@ async def row_id(id: Annotated[str, Path(description="Its id, a UUID.")]) -> UUI
         raise NotFound(f"There is nothing with the id {id[:80]!r}: ids are UUIDs") from None
 
 
-Told = Annotated[str | None, Header(alias="X-Webhook-URL", description="Where to POST the job when it ends.")]
+WebhookURL = Annotated[
+    str | None, Header(alias="X-Webhook-URL", description="Where to POST the job when it ends.")
+]
 
 
-async def webhook_url(house: TheHouse, url: Told = None) -> str | None:
-    """Where the caller wants to be told of the job, if that may be reached."""
+async def asker(caller: TheCaller, house: TheHouse, base: BaseURL, webhook_url: WebhookURL = None) -> Asker:
+    """Who asks for a job, if their webhook may be reached."""
     try:
-        if url is not None:
-            await outbound.check(url, house.settings.allow_networks)
+        if webhook_url is not None:
+            await outbound.check(webhook_url, house.settings.allow_networks)
     except OutboundError as error:
         raise refused(Unprocessable, f"X-Webhook-URL: {error.message}", "X-Webhook-URL") from error
-    return url
+    return Asker(caller.workspace_id, base, caller.token_id, webhook_url, house.settings.limits)
 
 
 Key = Annotated[str, Path(description="What the address was made with; nobody can guess it.")]
-TheCaller = Annotated[tokens.Caller, Depends(caller)]
-BaseURL = Annotated[str, Depends(base_url)]
-WebhookURL = Annotated[str | None, Depends(webhook_url)]
+TheAsker = Annotated[Asker, Depends(asker)]
 RowId = Annotated[UUID, Depends(row_id)]

@@ -8,7 +8,7 @@ from fastapi import Request
 from easel.api.assets import Deleted
 from easel.api.bodies import parsed, read_json
 from easel.api.collected import Given, forget, kept
-from easel.api.given import BaseURL, House, Key, RowId, TheCaller, TheHouse, WebhookURL
+from easel.api.given import BaseURL, House, Key, RowId, TheAsker, TheCaller, TheHouse
 from easel.api.pages import Cursor, Limit
 from easel.api.refusals import refused
 from easel.errors import BadRequest
@@ -22,29 +22,18 @@ from easel.schema.moodboards import (
 )
 from easel.schema.pages import Page
 from easel.store import moodboards
+from easel.store.jobs import Asker
 from easel.store.moodboards import Pictures
-from easel.store.tokens import Caller
 
 PICTURES = {"urls", "asset_ids"}
 WORDS = {"taste_profile", "keywords", "avoids"}
 
 
-async def create(
-    request: Request, caller: TheCaller, house: TheHouse, base: BaseURL, webhook_url: WebhookURL
-) -> Moodboard:
+async def create(request: Request, asker: TheAsker, house: TheHouse) -> Moodboard:
     """Make a moodboard of pictures; its job tells how their analysis goes."""
     asked = parsed(NewMoodboard, await read_json(request))
-    async with _kept(asked, house, caller, base) as pictures:
-        return await moodboards.add(
-            house.database,
-            caller.workspace_id,
-            asked.name,
-            pictures,
-            base_url=base,
-            token_id=caller.token_id,
-            webhook_url=webhook_url,
-            limits=house.settings.limits,
-        )
+    async with _kept(asked, house, asker) as pictures:
+        return await moodboards.add(house.database, asker, asked.name, pictures)
 
 
 async def index(
@@ -59,31 +48,20 @@ async def show(moodboard_id: RowId, caller: TheCaller, house: TheHouse, base: Ba
     return await moodboards.get(house.database, caller.workspace_id, moodboard_id, base)
 
 
-async def change(
-    moodboard_id: RowId,
-    request: Request,
-    caller: TheCaller,
-    house: TheHouse,
-    base: BaseURL,
-    webhook_url: WebhookURL,
-) -> Moodboard:
+async def change(moodboard_id: RowId, request: Request, asker: TheAsker, house: TheHouse) -> Moodboard:
     """Change a moodboard; other pictures are analysed anew, and the words that were edited stay."""
-    await moodboards.get(house.database, caller.workspace_id, moodboard_id, base)
+    await moodboards.get(house.database, asker.workspace_id, moodboard_id, asker.base_url)
     asked = parsed(MoodboardChanges, await read_json(request))
     if not asked.model_fields_set:
         raise BadRequest(f"The body changes nothing: send one of {', '.join(MoodboardChanges.model_fields)}")
-    async with _kept(asked, house, caller, base) as pictures:
+    async with _kept(asked, house, asker) as pictures:
         changed, dropped = await moodboards.change(
             house.database,
-            caller.workspace_id,
+            asker,
             moodboard_id,
             name=asked.name,
             edits=asked.model_dump(include=WORDS & asked.model_fields_set),
             pictures=pictures if asked.model_fields_set & PICTURES else None,
-            base_url=base,
-            token_id=caller.token_id,
-            webhook_url=webhook_url,
-            limits=house.settings.limits,
         )
     await forget(dropped, house)
     return changed
@@ -111,7 +89,7 @@ async def shared(key: Key, house: TheHouse, base: BaseURL) -> SharedMoodboard:
 
 @asynccontextmanager
 async def _kept(
-    asked: NewMoodboard | MoodboardChanges, house: House, caller: Caller, base: str
+    asked: NewMoodboard | MoodboardChanges, house: House, asker: Asker
 ) -> AsyncIterator[Pictures]:
     """The pictures that the body names, with those inside it kept as files unless the block fails."""
     given: list[Given] = [
@@ -120,7 +98,7 @@ async def _kept(
     ]
     if isinstance(asked, NewMoodboard) or asked.model_fields_set & PICTURES:
         _check_count(len(given))
-    async with kept(given, house, caller, base) as pictures:
+    async with kept(given, house, asker) as pictures:
         yield pictures
 
 

@@ -10,17 +10,17 @@ from easel.errors import NotFound, OutboundError, PictureError, Unprocessable
 from easel.ids import file_key, same_file_key
 from easel.pictures import Description
 from easel.schema.generation import GenerationRequest
-from easel.store.tokens import Caller
+from easel.store.jobs import Asker
 
 FETCH_SECONDS = 20  # for all pictures of a request: clients wait for 30
 
 
-async def settled(request: GenerationRequest, house: House, caller: Caller, base: str) -> GenerationRequest:
+async def settled(request: GenerationRequest, house: House, asker: Asker) -> GenerationRequest:
     """The same request, with the URL of a file of ours for each of its pictures."""
 
     async def kept(url: str, *path: str | int) -> str:
         try:
-            return await _settled(url, house, caller, base)
+            return await _settled(url, house, asker)
         except (PictureError, OutboundError) as error:
             raise refused(Unprocessable, error.message, *path) from error
 
@@ -39,15 +39,15 @@ async def settled(request: GenerationRequest, house: House, caller: Caller, base
     return request.model_copy(update={"image_url": start, "image_style_references": references})
 
 
-async def _settled(url: str, house: House, caller: Caller, base: str) -> str:
+async def _settled(url: str, house: House, asker: Asker) -> str:
     """The URL of a file of ours with the picture, or PictureError or OutboundError."""
     if url[:5].lower() == "data:":
-        return await _kept(*await look_inside(url), house, caller, base)
+        return await _kept(*await look_inside(url), house, asker)
     if await _is_ours(url, house):
         return url
-    _check_not_ours(url, base)
+    _check_not_ours(url, asker.base_url)
     data = await outbound.fetch(url, house.settings.allow_networks)
-    return await _kept(data, await look(data), house, caller, base)
+    return await _kept(data, await look(data), house, asker)
 
 
 async def check(url: str, house: House, base: str) -> None:
@@ -72,7 +72,7 @@ async def _is_ours(url: str, house: House) -> bool:
         return False
 
 
-async def _kept(data: bytes, seen: Description, house: House, caller: Caller, base: str) -> str:
-    key = same_file_key(data, caller.workspace_id, seen.suffix)
+async def _kept(data: bytes, seen: Description, house: House, asker: Asker) -> str:
+    key = same_file_key(data, asker.workspace_id, seen.suffix)
     await house.blobs.put(key, data)
-    return f"{base}/files/{key}"
+    return f"{asker.base_url}/files/{key}"

@@ -8,7 +8,7 @@ from fastapi import Query, Request, Response
 from easel.api.assets import Deleted
 from easel.api.bodies import parsed, read_json
 from easel.api.collected import forget, kept
-from easel.api.given import BaseURL, Key, RowId, TheCaller, TheHouse, WebhookURL
+from easel.api.given import BaseURL, Key, RowId, TheAsker, TheCaller, TheHouse
 from easel.api.pages import Cursor, Limit, words
 from easel.errors import BadRequest
 from easel.schema.jobs import Job
@@ -33,25 +33,15 @@ Kind = Annotated[
 ]
 
 
-async def train(
-    request: Request, caller: TheCaller, house: TheHouse, base: BaseURL, webhook_url: WebhookURL
-) -> Job:
+async def train(request: Request, asker: TheAsker, house: TheHouse) -> Job:
     """Train a style on pictures; the job tells how it goes, and at its end the style's id."""
     asked = parsed(TrainingRequest, await read_json(request))
     if house.settings.models == "krea":
         asked = asked.on_krea()
     given = [("urls", place, url) for place, url in enumerate(asked.urls)]
-    async with kept(given, house, caller, base) as pictures:
-        return await jobs.submit_training(
-            house.database,
-            caller.workspace_id,
-            asked.model_copy(update={"urls": pictures.urls}),
-            pictures.files,
-            base_url=base,
-            token_id=caller.token_id,
-            webhook_url=webhook_url,
-            limits=house.settings.limits,
-        )
+    async with kept(given, house, asker) as pictures:
+        settled = asked.model_copy(update={"urls": pictures.urls})
+        return await jobs.submit_training(house.database, asker, settled, pictures.files)
 
 
 async def index(

@@ -84,21 +84,23 @@ def generate(
     if not is_named() and not local():
         start_local_server()
     with Client() as client:
-        job = client.submit(
-            prompt,
-            references=references,
-            styles=styles,
-            moodboards=moodboards,
-            image=image,
-            model=model,
-            **wishes,
-        )
+        job = None
         try:
+            job = client.submit(
+                prompt,
+                references=references,
+                styles=styles,
+                moodboards=moodboards,
+                image=image,
+                model=model,
+                **wishes,
+            )
             if why := why_waiting(client, job):
                 say(f"It waits: {why}.")
             picture = client.wait(job) if as_json else watch(client, job)
         except KeyboardInterrupt:
-            client.jobs.cancel(job.job_id)
+            if job:  # else it is cancelled already, if it came to be
+                client.jobs.cancel(job.job_id)
             say("Cancelled.")
             sys.exit(INTERRUPTED)
         path = picture.save(output or f"easel-{str(job.job_id)[:8]}.png")

@@ -130,10 +130,13 @@ class Engine:
         noise = latents.noise(conditioning.seed, vae.config.latent_channels, rows, columns, 1)
         sketch = latents.pack(vae.encode(heard.drawn), 1)
 
+        def small(tokens: Tensor) -> Image.Image:
+            preview = latents.to_picture(vae.unproject(latents.unpack(tokens, rows, 1)))
+            preview.thumbnail((PREVIEW, PREVIEW))
+            return preview
+
         def report(step: int, tokens: Tensor) -> None:
-            small = latents.to_picture(vae.unproject(latents.unpack(tokens, rows, 1)))
-            small.thumbnail((PREVIEW, PREVIEW))
-            on_step(Step(step, len(times) - 1, small))
+            on_step(Step(step, len(times) - 1, lambda: small(tokens)))
 
         tokens = sample(
             self.model.transformers[conditioning.weights],

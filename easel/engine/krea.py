@@ -239,7 +239,7 @@ class KreaEngine:
         noise = latents.noise(conditioning.seed, channels, rows * PATCH, columns * PATCH, PATCH)
 
         def tell(step: int, tokens: Tensor) -> None:
-            on_step(Step(step, len(times) - 1, self._preview(latents.unpack(tokens, rows, PATCH))))
+            on_step(Step(step, len(times) - 1, lambda: self._preview(latents.unpack(tokens, rows, PATCH))))
 
         given: dict[str, Any] = {
             "noise": self._begun(conditioning.start, noise.to(text.device), times[:1]),

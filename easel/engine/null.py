@@ -51,7 +51,7 @@ class NullPainter:
         small = Image.new("RGB", (32, 32), colour)
         for index in range(1, model.steps + 1):
             time.sleep(self._step_seconds)
-            on_step(Step(index, model.steps, small))
+            on_step(Step(index, model.steps, lambda: small))
         told = {
             "references": len(materials.references),
             "avoids": list(materials.mood.avoids),

@@ -105,9 +105,9 @@ async def paint(claim: Generation, materials: Materials, workshop: Workshop, rep
     def on_step(step: Step) -> None:
         if not pace.due():
             return
-        shown = step.preview if step.preview and workshop.guard.may_show(step.preview) else None
-        small = preview(shown) if shown else None
-        progress = Progress(step=step.index, total=step.total, preview=small)
+        image = step.preview()
+        shown = preview(image) if image and workshop.guard.may_show(image) else None
+        progress = Progress(step=step.index, total=step.total, preview=shown)
         asyncio.run_coroutine_threadsafe(report(progress), loop).result()
 
     def brush() -> Painting:

@@ -44,7 +44,7 @@ class Step:
 
     index: int  # from 1
     total: int
-    preview: Image | None  # small, RGB
+    preview: Callable[[], Image | None]  # makes a small one, RGB; to be called while the step is told
 
 
 UNMOVED = Mood()

@@ -69,7 +69,10 @@ class AsyncClient:
         on_progress: Callable[[Progress], None] | None = None,
         **wishes: Unpack[Wishes],
     ) -> Picture:
-        """Paint `prompt` in the look of `references` and `styles`, in a board's direction, over `image`."""
+        """Paint `prompt` in the look of `references` and `styles`, in a board's direction, over `image`.
+
+        Interrupted, it cancels the job.
+        """
         job = await self.submit(
             prompt,
             references=references,
@@ -79,7 +82,11 @@ class AsyncClient:
             model=model,
             **wishes,
         )
-        return await self.wait(job, on_progress)
+        try:
+            return await self.wait(job, on_progress)
+        except asyncio.CancelledError:
+            await self.jobs.cancel(job.job_id)
+            raise
 
     async def submit(
         self,
@@ -93,11 +100,20 @@ class AsyncClient:
         webhook_url: str | None = None,
         **wishes: Unpack[Wishes],
     ) -> Job:
-        """Ask for a picture without waiting for it. Files among the pictures are uploaded first."""
+        """Ask for a picture without waiting for it. Files among the pictures are uploaded first.
+
+        Interrupted, it leaves no job; one whose answer a broken connection has lost is asked for once more.
+        """
         prepared = [await self._style_reference(reference) for reference in references]
         start = await self.address(image) if image else None
         call = calls.submit(prompt, prepared, styles, moodboards, start, model, webhook_url, wishes)
-        return await self.send(call)
+        try:
+            with contextlib.suppress(Unreachable):
+                return await self.send(call)
+            return await self.send(call)
+        except asyncio.CancelledError:
+            await self.jobs.cancel((await self.send(call)).job_id)
+            raise
 
     async def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
         """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 from pydantic import BaseModel
@@ -105,6 +105,7 @@ def submit(
     webhook_url: str | None,
     wishes: Wishes,
 ) -> Call[Job]:
+    """Its key is its own: sent again, it asks for the same job."""
     body = {"prompt": prompt, **wishes}
     if references:
         body["image_style_references"] = references
@@ -114,7 +115,7 @@ def submit(
         body["moodboards"] = [_by_id(board) for board in moodboards]
     if image_url:
         body["image_url"] = image_url
-    headers = {"X-Webhook-URL": webhook_url} if webhook_url else {}
+    headers = {"Idempotency-Key": str(uuid4()), **_webhook(webhook_url)}
     return Call("POST", f"/generate/image/krea/krea-2/{model}", _as(Job), {"json": body, "headers": headers})
 
 
@@ -173,9 +174,8 @@ def delete_moodboard(moodboard_id: UUID) -> Call[None]:
 
 
 def train_style(name: str, urls: Sequence[str], webhook_url: str | None, training: Training) -> Call[Job]:
-    headers = {"X-Webhook-URL": webhook_url} if webhook_url else {}
     body = {"name": name, "urls": urls, **training}
-    return Call("POST", "/styles/train", _as(Job), {"json": body, "headers": headers})
+    return Call("POST", "/styles/train", _as(Job), {"json": body, "headers": _webhook(webhook_url)})
 
 
 def get_style(style_id: str) -> Call[Style]:
@@ -284,6 +284,10 @@ def unreachable(url: str, error: httpx.TransportError) -> errors.Unreachable:
     return errors.Unreachable(
         f"{url} does not answer ({str(error) or type(error).__name__}): is it running there?"
     )
+
+
+def _webhook(url: str | None) -> dict[str, str]:
+    return {"X-Webhook-URL": url} if url else {}
 
 
 def _params(**params: Any) -> dict[str, Any]:

@@ -72,19 +72,24 @@ class Client:
         on_progress: Callable[[Progress], None] | None = None,
         **wishes: Unpack[Wishes],
     ) -> Picture:
-        """Paint `prompt` in the look of `references` and `styles`, in a board's direction, over `image`."""
-        return self.wait(
-            self.submit(
-                prompt,
-                references=references,
-                styles=styles,
-                moodboards=moodboards,
-                image=image,
-                model=model,
-                **wishes,
-            ),
-            on_progress,
+        """Paint `prompt` in the look of `references` and `styles`, in a board's direction, over `image`.
+
+        Interrupted, it cancels the job.
+        """
+        job = self.submit(
+            prompt,
+            references=references,
+            styles=styles,
+            moodboards=moodboards,
+            image=image,
+            model=model,
+            **wishes,
         )
+        try:
+            return self.wait(job, on_progress)
+        except KeyboardInterrupt:
+            self.jobs.cancel(job.job_id)
+            raise
 
     def submit(
         self,
@@ -98,12 +103,20 @@ class Client:
         webhook_url: str | None = None,
         **wishes: Unpack[Wishes],
     ) -> Job:
-        """Ask for a picture without waiting for it. Files among the pictures are uploaded first."""
+        """Ask for a picture without waiting for it. Files among the pictures are uploaded first.
+
+        Interrupted, it leaves no job; one whose answer a broken connection has lost is asked for once more.
+        """
         prepared = [self._style_reference(reference) for reference in references]
         start = self.address(image) if image else None
-        return self.send(
-            calls.submit(prompt, prepared, styles, moodboards, start, model, webhook_url, wishes)
-        )
+        call = calls.submit(prompt, prepared, styles, moodboards, start, model, webhook_url, wishes)
+        try:
+            with contextlib.suppress(Unreachable):
+                return self.send(call)
+            return self.send(call)
+        except KeyboardInterrupt:
+            self.jobs.cancel(self.send(call).job_id)
+            raise
 
     def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
         """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import asyncpg
-from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
-from pgqueuer.adapters.persistence.queries import Queries
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from easel.errors import DatabaseFailed
@@ -17,6 +17,7 @@ from easel.store.bell import Bell
 from easel.store.quick import Quick
 
 MIGRATIONS = 5_283_001  # the advisory lock that lets one process migrate at a time
+FORM = text("SELECT version_num, obj_description('pgqueuer'::regclass, 'pg_class') FROM alembic_version")
 
 SESSION = {"idle_in_transaction_session_timeout": "5s"}  # of a process that was stopped amid a transaction
 
@@ -83,8 +84,15 @@ class Database:
         await self._engine.dispose()
 
     async def migrate(self) -> None:
-        """Bring the tables, and PgQueuer's, to the form that this version needs."""
-        await self._reach()
+        """Bring the tables, and PgQueuer's, to the form that this version needs, unless they have it."""
+        form, needed = await self._form(), (newest_revision(), version("pgqueuer"))
+        if form == needed:
+            return
+        if form and form[0] > needed[0]:
+            raise DatabaseFailed(
+                f"The database is a newer easel's (revision {form[0]!r}, this one knows {needed[0]!r}):"
+                " upgrade this one"
+            )
         async with self._engine.connect() as connection:
             await connection.execute(text(f"SELECT pg_advisory_lock({MIGRATIONS})"))
             # Alembic is still to be imported, which may take longer than transactions may idle.
@@ -94,10 +102,14 @@ class Database:
             await _install_queue(await driver_connection(connection))
             await connection.execute(text(f"SELECT pg_advisory_unlock({MIGRATIONS})"))
 
-    async def _reach(self) -> None:
+    async def _form(self) -> tuple[str, str | None] | None:
+        """The revision of the tables, and the PgQueuer that last saw to its own; None if there are none."""
         try:
-            async with self.read():
-                pass
+            async with self.read() as connection:
+                found = (await connection.execute(FORM)).one_or_none()
+                return found and (found[0], found[1])
+        except ProgrammingError:
+            return None
         except AWAY as error:
             raise DatabaseFailed(
                 f"PostgreSQL does not let us in ({error}): start it, or mend EASEL_DATABASE_URL"
@@ -117,8 +129,13 @@ async def _leave(connection: asyncpg.Connection) -> None:
     """Nothing to set back: single statements leave nothing behind in a session."""
 
 
+def newest_revision() -> str:
+    """The revision of the tables that this version needs: its migrations are files that begin with theirs."""
+    return max(path.name for path in (Path(__file__).parent / "migrations" / "versions").glob("*.py"))[:4]
+
+
 def _upgrade(connection: Connection) -> None:
-    import alembic.command  # here, so that only the process that migrates carries Alembic
+    import alembic.command  # here, so that only a process that migrates carries Alembic
     import alembic.config
 
     config = alembic.config.Config()
@@ -128,8 +145,12 @@ def _upgrade(connection: Connection) -> None:
 
 
 async def _install_queue(connection: asyncpg.Connection) -> None:
+    from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
+    from pgqueuer.adapters.persistence.queries import Queries
+
     queries = Queries(AsyncpgDriver(connection))
     if await queries.schema_is_installed():
         await queries.upgrade()
     else:
         await queries.install()
+    await connection.execute(f"COMMENT ON TABLE pgqueuer IS '{version('pgqueuer')}'")

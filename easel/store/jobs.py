@@ -94,6 +94,17 @@ REPORT = Quick(  # a step may be lost in a crash, and is not waited for until it
 
 
 @dataclass(frozen=True)
+class Asker:
+    """Who asks for a job, who is told of it, and how much their workspace may have going."""
+
+    workspace_id: UUID
+    base_url: str  # of the file URLs in what is told
+    token_id: UUID | None = None
+    webhook_url: str | None = None
+    limits: Limits = UNLIMITED
+
+
+@dataclass(frozen=True)
 class Claim:
     """A job in the hands of one worker, for as long as nobody else claims it or cancels it."""
 
@@ -130,16 +141,12 @@ class Training(Claim):
 
 async def submit(
     database: Database,
-    workspace_id: UUID,
+    asker: Asker,
     variant: str,
     request: GenerationRequest,
     *,
-    base_url: str,
-    token_id: UUID | None = None,
-    webhook_url: str | None = None,
     idempotency_key: str | None = None,
     asked: GenerationRequest | None = None,
-    limits: Limits = UNLIMITED,
 ) -> Job:
     """Ask for a picture; `asked` is the request as it came, by which its idempotency key knows it.
 
@@ -155,124 +162,84 @@ async def submit(
         "idempotency_key": idempotency_key,
         "asked_hash": _hash(variant, asked) if idempotency_key else None,
     }
-    row = _row(
-        workspace_id, picture, base_url=base_url, token_id=token_id, webhook_url=webhook_url, limits=limits
-    )
-    job = await _add(database, row, limits)
+    job = await _add(database, asker, picture)
     if job is None:
         assert idempotency_key
-        job = await earlier(database, workspace_id, variant, asked, idempotency_key, base_url)
+        job = await earlier(database, asker, variant, asked, idempotency_key)
     assert job
     return job
 
 
-async def submit_analysis(
-    connection: AsyncConnection,
-    workspace_id: UUID,
-    moodboard_id: UUID,
-    *,
-    base_url: str,
-    token_id: UUID | None,
-    webhook_url: str | None,
-    limits: Limits,
-) -> Job:
+async def submit_analysis(connection: AsyncConnection, asker: Asker, moodboard_id: UUID) -> Job:
     """Ask for the analysis of a moodboard, in the transaction that changes its pictures."""
     analysis = {"kind": "analysis", "request": json.dumps({"moodboard_id": str(moodboard_id)}), "cost": 0}
-    row = _row(
-        workspace_id, analysis, base_url=base_url, token_id=token_id, webhook_url=webhook_url, limits=limits
-    )
-    job = await _add_within(connection, row, limits)
+    job = await _add_within(connection, asker, analysis)
     assert job
     return job
 
 
 async def submit_training(
-    database: Database,
-    workspace_id: UUID,
-    request: TrainingRequest,
-    files: Sequence[str],
-    *,
-    base_url: str,
-    token_id: UUID | None = None,
-    webhook_url: str | None = None,
-    limits: Limits = UNLIMITED,
+    database: Database, asker: Asker, request: TrainingRequest, files: Sequence[str]
 ) -> Job:
     """Ask for a style; `files` are the keys of those pictures that were just kept for it alone."""
     asked = {"style_id": str(new_id()), "training": request.model_dump(), "files": list(files)}
     training = {"kind": "training", "request": json.dumps(asked), "cost": 0}
-    row = _row(
-        workspace_id, training, base_url=base_url, token_id=token_id, webhook_url=webhook_url, limits=limits
-    )
-    job = await _add(database, row, limits)
+    job = await _add(database, asker, training)
     assert job
     return job
 
 
-def _row(
-    workspace_id: UUID,
-    work: dict[str, Any],
-    *,
-    base_url: str,
-    token_id: UUID | None,
-    webhook_url: str | None,
-    limits: Limits,
-) -> dict[str, Any]:
-    """What `ADD` is given."""
-    unset = dict.fromkeys(("variant", "seed", "idempotency_key", "asked_hash"))
-    return {
-        **unset,
-        "id": new_id(),
-        "workspace_id": workspace_id,
-        "token_id": token_id,
-        "status": "queued" if limits.concurrency is None else "backlogged",
-        "base_url": base_url,
-        "webhook_url": webhook_url,
-        **work,
-    }
-
-
-async def _add(database: Database, row: dict[str, Any], limits: Limits) -> Job | None:
+async def _add(database: Database, asker: Asker, work: dict[str, Any]) -> Job | None:
     """Accept a job: its row and its queue entry commit together, or not at all.
 
     It waits in the backlog if the workspace has as many under way as it may. None if its idempotency key is
     taken. PaymentRequired when the balance does not cover it, TooManyRequests when the backlog is full.
     """
-    if limits == UNLIMITED:
+    if asker.limits == UNLIMITED:
+        row = _row(asker, work)
         if told := await database.first(ADD, **row):
             database.bell.soon(row["variant"] or row["kind"])
-        return told and _job(told, row["base_url"])
+        return told and _job(told, asker.base_url)
     async with database.begin() as connection:
-        return await _add_within(connection, row, limits)
+        return await _add_within(connection, asker, work)
 
 
-async def _add_within(connection: AsyncConnection, row: dict[str, Any], limits: Limits) -> Job | None:
+async def _add_within(connection: AsyncConnection, asker: Asker, work: dict[str, Any]) -> Job | None:
+    row, workspace_id, limits = _row(asker, work), asker.workspace_id, asker.limits
     if limits != UNLIMITED:
-        await workspaces.hold(connection, row["workspace_id"])
+        await workspaces.hold(connection, workspace_id)
     if (told := await ADD.within(connection, **row)) is None:
         return None
     if limits.prepaid and row["cost"]:
-        await ledger.check_cover(connection, row["workspace_id"])
+        await ledger.check_cover(connection, workspace_id)
     if told.status == "queued":
         await ring(connection, row["variant"] or row["kind"])
-        return _job(told, row["base_url"])
-    await backlog.promote(connection, row["workspace_id"], limits)
-    await backlog.check_size(connection, row["workspace_id"], limits)
-    return _job(
-        await SHOW.within(connection, workspace_id=row["workspace_id"], id=row["id"]), row["base_url"]
-    )
+        return _job(told, asker.base_url)
+    await backlog.promote(connection, workspace_id, limits)
+    await backlog.check_size(connection, workspace_id, limits)
+    return _job(await SHOW.within(connection, workspace_id=workspace_id, id=row["id"]), asker.base_url)
+
+
+def _row(asker: Asker, work: dict[str, Any]) -> dict[str, Any]:
+    """What `ADD` is given."""
+    return {
+        **dict.fromkeys(("variant", "seed", "idempotency_key", "asked_hash")),
+        "id": new_id(),
+        "workspace_id": asker.workspace_id,
+        "token_id": asker.token_id,
+        "status": "queued" if asker.limits.concurrency is None else "backlogged",
+        "base_url": asker.base_url,
+        "webhook_url": asker.webhook_url,
+        **work,
+    }
 
 
 async def earlier(
-    database: Database,
-    workspace_id: UUID,
-    variant: str,
-    asked: GenerationRequest,
-    idempotency_key: str,
-    base_url: str,
+    database: Database, asker: Asker, variant: str, asked: GenerationRequest, idempotency_key: str
 ) -> Job | None:
     """The job that was made with this key before; Unprocessable if it was asked for otherwise."""
     query = select(TOLD, tables.Job.asked_hash).where(
-        tables.Job.workspace_id == workspace_id, tables.Job.idempotency_key == idempotency_key
+        tables.Job.workspace_id == asker.workspace_id, tables.Job.idempotency_key == idempotency_key
     )
     async with database.read() as connection:
         found = (await connection.execute(query)).one_or_none()
@@ -282,7 +249,7 @@ async def earlier(
         raise Unprocessable(
             f"Idempotency-Key {idempotency_key!r} was used for another request: use a new key"
         )
-    return _job(found, base_url)
+    return _job(found, asker.base_url)
 
 
 def _hash(variant: str, asked: GenerationRequest) -> bytes:

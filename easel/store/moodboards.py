@@ -18,7 +18,7 @@ from easel.schema.times import written
 from easel.settings import Limits
 from easel.store import jobs, tables, workspaces
 from easel.store.database import Database
-from easel.store.jobs import UNLIMITED
+from easel.store.jobs import UNLIMITED, Asker
 
 
 class Pictures(NamedTuple):
@@ -61,33 +61,15 @@ class Board:
         return _words(self.found.model_dump() if self.found else {}, self.edits)
 
 
-async def add(
-    database: Database,
-    workspace_id: UUID,
-    name: str,
-    pictures: Pictures,
-    *,
-    base_url: str,
-    token_id: UUID | None = None,
-    webhook_url: str | None = None,
-    limits: Limits = UNLIMITED,
-) -> Moodboard:
+async def add(database: Database, asker: Asker, name: str, pictures: Pictures) -> Moodboard:
     """Record a board and ask for its analysis, together or not at all."""
     moodboard_id = new_id()
     async with database.begin() as connection:
-        job = await jobs.submit_analysis(
-            connection,
-            workspace_id,
-            moodboard_id,
-            base_url=base_url,
-            token_id=token_id,
-            webhook_url=webhook_url,
-            limits=limits,
-        )
-        row = {"id": moodboard_id, "workspace_id": workspace_id, "name": name, "job_id": job.job_id}
+        job = await jobs.submit_analysis(connection, asker, moodboard_id)
+        row = {"id": moodboard_id, "workspace_id": asker.workspace_id, "name": name, "job_id": job.job_id}
         added = insert(tables.Moodboard).values({**row, **pictures._asdict()})
         told = await connection.execute(added.returning(tables.Moodboard.__table__))
-        return _moodboard(told.one(), base_url)
+        return _moodboard(told.one(), asker.base_url)
 
 
 async def get(database: Database, workspace_id: UUID, moodboard_id: UUID, base_url: str) -> Moodboard:
@@ -112,16 +94,12 @@ async def page(
 
 async def change(
     database: Database,
-    workspace_id: UUID,
+    asker: Asker,
     moodboard_id: UUID,
     *,
     name: str | None,
     edits: Mapping[str, Any],
     pictures: Pictures | None,
-    base_url: str,
-    token_id: UUID | None = None,
-    webhook_url: str | None = None,
-    limits: Limits = UNLIMITED,
 ) -> tuple[Moodboard, list[str]]:
     """The board with another name, words of the user's (None: none), other pictures; and the keys of files
     that it needs no more.
@@ -129,29 +107,21 @@ async def change(
     For other pictures, and for the same ones if they were not analysed, another analysis is asked for.
     """
     async with database.begin() as connection:
-        await workspaces.hold(connection, workspace_id)
-        row = await _row(connection, workspace_id, moodboard_id, held=True)
+        await workspaces.hold(connection, asker.workspace_id)
+        row = await _row(connection, asker.workspace_id, moodboard_id, held=True)
         edited = {field: said for field, said in {**row.edits, **edits}.items() if said is not None}
         values = {"name": name or row.name, "edits": edited}
         dropped: list[str] = []
         if pictures and (pictures.urls != row.urls or not row.found):
-            await jobs.stop(connection, workspace_id, row.job_id, limits)
-            job = await jobs.submit_analysis(
-                connection,
-                workspace_id,
-                moodboard_id,
-                base_url=base_url,
-                token_id=token_id,
-                webhook_url=webhook_url,
-                limits=limits,
-            )
+            await jobs.stop(connection, asker.workspace_id, row.job_id, asker.limits)
+            job = await jobs.submit_analysis(connection, asker, moodboard_id)
             named = {file_key(url) for url in pictures.urls}
             files = [*(key for key in row.files if key in named), *pictures.files]
             values |= {"urls": pictures.urls, "files": files, "found": None, "job_id": job.job_id}
             dropped = [key for key in _files(row) if key not in files]
         changed = update(tables.Moodboard).where(tables.Moodboard.id == moodboard_id).values(values)
         told = await connection.execute(changed.returning(tables.Moodboard.__table__))
-        return _moodboard(told.one(), base_url), dropped
+        return _moodboard(told.one(), asker.base_url), dropped
 
 
 async def remove(

@@ -64,7 +64,7 @@ def compose(
         setting / 100 for setting in (request.complexity, request.movement, request.intensity)
     )
     asked = without(request.prompt, [adapter.trigger_word for adapter in adapters])
-    prompt = expand(asked, request.creativity, seed, any(strengths), similarity, materials.mood)
+    prompt = expand(asked, request.creativity, seed, any(strengths), library, similarity, materials.mood)
     planned = plan(prompt, width // 2, height // 2, seed, library, nearest, complexity, movement)
     looks = [(krea.reader.read(r.sheet, r.statistics), r.strength) for r in heard if r.strength > 0]
     looks += [(style.look, s) for style, s in styles if style.look and s > 0]

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from easel.schema.painting import UNMOVED, Mood
+from easel.style.bonds import Bonds, agree, bound, met, scene_of
+from easel.style.scene import Library
 from easel.style.vocabulary import CLASHES, COLOURS, SLOTS
 from easel.style.words import looks, refusals, singular, split
 
@@ -24,13 +26,15 @@ def expand(
     creativity: str,
     seed: int,
     styled: bool,
+    library: Library,
     similarity: Similarity | None = None,
     mood: Mood = UNMOVED,
 ) -> str:
     """The prompt with phrases added for some slots it leaves empty: none for "raw", all for "high".
 
     `styled`: references give the look, so only what is seen may be added. The mood's keywords come before,
-    unless the prompt says otherwise, and what it avoids is not added.
+    unless the prompt says otherwise, and what it avoids is not added. Nor is what goes ill with the prompt: a
+    place, a weather, a time of day that its words, or its things as `library` draws them, leave no room for.
     """
     if creativity == "raw" or len(prompt.encode()) > MOST_BYTES:
         return prompt
@@ -43,6 +47,7 @@ def expand(
     added = [word for word in mood.keywords if not slots(word) & filled and not avoided(word, shunned)]
     facts |= {fact for word in added for fact in stated(split(word))}
     filled |= {slot for word in added for slot in slots(word)}
+    scene = met(scene_of(prompt, library), *map(bound, added))
     empty = [slot for slot in SLOTS if slot not in filled and (slot in CONTENT or not styled)]
     chosen = rng.sample(empty, min(len(empty), rng.randint(*COUNTS[creativity])))
     for slot in sorted(chosen, key=list(SLOTS).index):
@@ -52,6 +57,7 @@ def expand(
             if not clashes(f"{slot}:{key}", facts)
             for phrase in phrases[:3]
             if not mentions(phrase, refused) and not avoided(phrase, shunned)
+            if agree(scene, placed(slot, key, phrase))
         ]
         if options:
             weights = [1 / sum(key == other for other, _ in options) for key, _ in options]
@@ -60,6 +66,7 @@ def expand(
                 weights = [w * math.exp(6 * s) for w, s in zip(weights, likeness, strict=True)]
             key, phrase = rng.choices(options, weights)[0]
             facts.add(f"{slot}:{key}")
+            scene = met(scene, placed(slot, key, phrase))
             added.append(phrase)
     return join(prompt, added)
 
@@ -80,6 +87,11 @@ def near(prompt: str, similarity: Similarity | None) -> set[str]:
     phrases = [(slot, phrase) for slot in SLOTS for options in SLOTS[slot].values() for phrase in options]
     rows = similarity(clauses, [phrase for _, phrase in phrases])
     return {slot for row in rows for (slot, _), cosine in zip(phrases, row, strict=True) if cosine > NEAR}
+
+
+def placed(slot: str, key: str, phrase: str) -> Bonds:
+    """What a phrase of a slot binds the scene to."""
+    return met(bound(phrase), {slot: frozenset((key,))})
 
 
 def clashes(option: str, facts: set[str]) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from easel.style.colours import DARK, colours, mix
 from easel.style.parse import Reading, Thing
 from easel.style.scene import Ground, Library
-from easel.style.things import FEET, SIZES, SKY
+from easel.style.things import FEET, SKY, group_of
 from easel.style.vocabulary import PLACES
 from easel.style.words import word_list
 
@@ -57,7 +57,7 @@ def chosen_ground(
 def ground_kind(
     reading: Reading, subject: Thing, library: Library, light: str | None, rng: random.Random
 ) -> str:
-    name, group = library.names[subject.drawings[0]], library.groups[subject.drawings[0]]
+    name = library.names[subject.drawings[0]]
     if reading.backdrop or reading.looks.get("composition") == "pattern":
         return "flat"
     if reading.place:
@@ -73,9 +73,7 @@ def ground_kind(
         return rng.choice(("water", "water", "gradient", "flat"))
     if name in SKY or subject.airborne:
         return rng.choice(("gradient", "gradient", "hills"))
-    if SIZES.get(name, 1.0) < 1 and group == "travel and places":
-        group = "objects"
-    return rng.choice(FREE_GROUNDS.get(group, ANY_GROUND))
+    return rng.choice(FREE_GROUNDS.get(group_of(subject.drawings[0], library), ANY_GROUND))
 
 
 def mean_colour(thing: Thing, library: Library) -> str | None:

@@ -130,7 +130,9 @@ class KreaPainter:
         recipe = RECIPES[model.variant]
         if recipe.weights not in self._plan.transformers:
             raise EngineError(f"{model.title} is painted by Krea-2-Raw: set EASEL_KREA_RAW to where it is")
-        expansion = self._expansion(request, materials, seed, partial(on_step, Step(0, recipe.steps, None)))
+        expansion = self._expansion(
+            request, materials, seed, partial(on_step, Step(0, recipe.steps, lambda: None))
+        )
         finished = partial(in_the_mood, request, materials)
         expansion = agreed(expansion, request.prompt, finished, on_prompt)
         prompt = finished(expansion.prompt)

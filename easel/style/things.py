@@ -29,6 +29,13 @@ FEET = {
 }
 
 
+def group_of(key: str, library: Library) -> str:
+    """The group of a drawing: small things among "travel and places" are objects."""
+    group = library.groups[key]
+    small = group == "travel and places" and SIZES.get(library.names[key], 1.0) < 1
+    return "objects" if small else group
+
+
 class Drawn:
     """Turns things into boxes, with the variations of one picture."""
 
