@@ -48,7 +48,8 @@ def list_() -> None:
 @models.command()
 def check() -> None:
     """Say whether the weights are whole and fit; only what the files tell of themselves is read."""
-    from easel.engine.krea import best_device, free_memory, memory_outside
+    from easel.engine.krea import best_device
+    from easel.engine.transformers import free_memory, memory_outside
     from easel.model import open_weights
     from easel.model.fitting import fitted, precisions
     from easel.model.hub import at_hand, check_room, here, places, to_fetch

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from easel.engine.krea import PATCH, TOKEN, at_most
 from easel.errors import EngineError
 from easel.model import flow, latents, lora, lora_files
+from easel.model.part import Part
 from easel.model.pixels import Pixels
-from easel.model.prompts import PromptEncoder
+from easel.model.prompts import MOST_TOKENS, SUFFIX_TOKENS, PromptEncoder
+from easel.model.training_memory import taken
 from easel.model.transformer import fuse_text, grid, predict
 from easel.schema.painting import Lesson, Notebook, Trained
 from easel.schema.styles import Recipe
@@ -29,7 +31,9 @@ from easel.style.learning import Learner, layers, learn
 
 RANK = 32
 SIDE = 1024  # pixels a side of a square as large as a picture is learnt from
+TOKENS = (SIDE // TOKEN) ** 2 + MOST_TOKENS + SUFFIX_TOKENS  # of such a picture and the longest caption
 JUDGED = 8  # times at which the first and the last loss are measured
+WHOLE, EIGHT = 8.0, 2 + 8 / 256  # bytes of AdamW's moments of a number: float32; eight bits, a scale for 256
 KEPT_EVERY = 300.0  # seconds between two states that are kept: each may be more than a gigabyte
 
 Describe = Callable[[Image.Image], str]
@@ -156,9 +160,19 @@ class KreaLearner(Learner):
         return {name: change.to(torch.device("cpu"), weight.dtype) for name, change in found.items()}
 
 
+def memory_of(part: Part, device: torch.device) -> float:
+    """Bytes of a device's memory that a training takes beside Raw itself."""
+    return taken(part, TOKENS, RANK, EIGHT if has_eight_bits(device) else WHOLE)
+
+
+def has_eight_bits(device: torch.device) -> bool:
+    """Whether there is an optimiser for the device that keeps its moments in eight bits."""
+    return device.type == "cuda" and find_spec("bitsandbytes") is not None
+
+
 def optimiser_of(parameters: Sequence[nn.Parameter]) -> tuple[Any, str]:
     """AdamW, and what it is called: with its moments in eight bits where that can be had."""
-    if parameters[0].is_cuda and find_spec("bitsandbytes"):
+    if has_eight_bits(parameters[0].device):
         from bitsandbytes.optim import AdamW8bit
 
         return AdamW8bit(parameters, weight_decay=0.0), "AdamW in eight bits"
