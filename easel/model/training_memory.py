@@ -13,10 +13,12 @@ from torch import nn
 from easel.catalog import Weights
 from easel.errors import EngineError
 from easel.model.fitting import away, on_device
+from easel.model.gguf_bits import AT_ONCE, LinearGguf
 from easel.model.open_weights import WORKING_BYTES
 from easel.model.part import Part
 
 LOST = 1.1  # of activations: gaps between them and what kernels take for themselves, an estimate
+PIECE = 12  # bytes for a weight of a GGUF file while it is widened
 SMALLER = {"bfloat16": ", or set EASEL_PRECISION=fp8", "fp8": ", or set EASEL_PRECISION=nf4"}
 
 
@@ -29,8 +31,9 @@ def activations(transformer: Any, tokens: int, dtype: torch.dtype) -> int:
     wide = config.intermediate_size
     inputs = (config.num_layers + 2) * width * size  # of each block, of the last layer, and their gradient
     attention = 4 * (3 * width + narrow) + size * (6 * width + 2 * narrow)  # its norms are kept in float32
-    behind = max(6 * size * wide, 4 * 5 * width)  # the feed-forward network; or, where that is narrow, a norm
-    return tokens * (inputs + attention + behind) + widened(transformer, dtype)
+    behind = max(4 * size * wide, 4 * 5 * width)  # the feed-forward network; or, where that is narrow, a norm
+    passing = max(tokens * 2 * size * wide, in_pieces(transformer))  # gradients, or a matrix on its way
+    return tokens * (inputs + attention + behind) + widened(transformer, dtype) + passing
 
 
 def widened(transformer: Any, dtype: torch.dtype) -> int:
@@ -43,6 +46,14 @@ def widened(transformer: Any, dtype: torch.dtype) -> int:
             if isinstance(layer, nn.Linear) and type(layer) is not nn.Linear
         )
         for block in transformer.transformer_blocks
+    )
+
+
+def in_pieces(transformer: Any) -> int:
+    """Bytes that the matrices of a GGUF file take for a moment, one after the other, as they are widened."""
+    return max(
+        PIECE * min(layer.out_features * layer.in_features, AT_ONCE) if isinstance(layer, LinearGguf) else 0
+        for layer in transformer.transformer_blocks.modules()
     )
 
 
