@@ -293,6 +293,13 @@ def test_the_command_line_tells_what_each_precision_takes(turbo, monkeypatch, ca
     assert "precision float32, text_encoder beside the transformer, streamed_blocks 0 of 3" in told
 
 
+def test_the_command_line_tells_what_a_training_takes(tiny_turbo, tiny_raw, monkeypatch, capsys):
+    for name, value in {"TURBO": tiny_turbo, "RAW": tiny_raw}.items():
+        monkeypatch.setenv(f"EASEL_KREA_{name}", str(value))
+    app(["models", "check"], standalone_mode=False)
+    assert "GB, a training" in capsys.readouterr().out
+
+
 def test_what_is_computed_of_the_true_model_is_what_the_document_says():
     rows = {precision: sizes for precision, *sizes in precisions(true_plan())}
     document = (Path(__file__).parents[1] / "docs" / "krea.md").read_text()

@@ -201,8 +201,10 @@ def test_pictures_are_learnt_from_at_a_megapixel_at_most(
     school: School, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(krea_training, "SIDE", 64)
-    [example] = read(school, [Lesson(Image.new("RGB", (300, 100)), "")], RECIPE)
+    pictures = [Lesson(Image.new("RGB", size), "") for size in ((300, 100), (4000, 20))]
+    example, strip = read(school, pictures, RECIPE)
     assert (example.clean.shape, example.rows) == ((1, 2 * 7, 16), 2)
+    assert (strip.clean.shape, strip.rows) == ((1, 2 * 8, 16), 2)
 
 
 def test_each_picture_comes_once_before_any_comes_again(school: School) -> None:

@@ -19,11 +19,12 @@ from easel.model.attention import repeated
 from easel.model.backend import Backend
 from easel.model.block import MATRICES
 from easel.model.eight_bits import in_eight_bits
-from easel.model.fitting import kept
+from easel.model.fitting import away, fitted, kept, on_device
 from easel.model.gguf_bits import LinearGguf
+from easel.model.open_weights import WORKING_BYTES
 from easel.model.training_memory import activations, in_training, learnt, streamed_for, taken
 from easel.model.transformer import grid, predict
-from easel.style.krea_training import EIGHT, RANK, TOKENS, WHOLE, memory_of
+from easel.style.krea_training import EIGHT, RANK, TOKENS, WHOLE, memory_of, trainings
 from easel.style.learning import layers
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -181,6 +182,28 @@ def test_the_true_model_is_streamed_as_far_as_pictures_and_training_need_it(
     outside = None if host is None else host * GB
     assert streamed_for(plan.transformers, "raw", learning, free, outside, 0) == streamed
     assert (free - in_training(part, streamed) - learning) / GB == pytest.approx(left, abs=0.06)
+
+
+def test_what_is_computed_of_a_training_is_what_the_document_says() -> None:
+    document = (Path(__file__).parents[1] / "docs" / "krea.md").read_text()
+    for precision, *sizes in trainings(true_plan()):
+        assert f"| `{precision}` | {' | '.join(sizes)} |" in document
+    for card, name in ((48, ""), (31, 32), (23, 24), (15.5, 16), (11.5, 12)):
+        fit = fitted(true_plan(), "auto", card * GB, 96 * GB)
+        part = fit.plan.transformers["raw"]
+        free = card * GB - fit.plan.vae.bytes - fit.text_beside * fit.plan.text.bytes
+        learning = taken(part, TOKENS, RANK, WHOLE)
+        streamed = streamed_for(fit.plan.transformers, "raw", learning, free, 96 * GB, fit.streamed)
+        left = free - in_training(part, streamed) - learning
+        row = (
+            f"{card} GB" + f" (a card of {name})" * bool(name),
+            {"fp8": "eight bits", "bfloat16": "half precision"}[part.precision],
+            f"{streamed} of 28",
+            f"{sum(away(part, streamed)) / GB:.0f} GB",
+            "Turbo and Raw" if left >= on_device(part, 28) + WORKING_BYTES else "nothing",
+        )
+        assert left >= WORKING_BYTES or row[-1] == "nothing"
+        assert f"| {' | '.join(row)} |" in document
 
 
 @pytest.mark.parametrize(

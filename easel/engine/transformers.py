@@ -79,14 +79,14 @@ class Transformers:
     def apart(self, weights: Weights, taken: float) -> Iterator[Apart]:
         """A network of the same weights to learn beside, which takes so many bytes: within the block what
         paints leaves them alone. EngineError where there is too little."""
-        with self._one_at_a_time:
-            streamed = self._after_what_must(weights, taken)
-            if weights not in self._loaded:
-                self._load(weights, streamed)
-            _, resting, runs = self._loaded[weights]
-            network = self._computed_by(PLAIN, twin(resting), runs)
-            self._left = free_memory(self._device) - taken
         try:
+            with self._one_at_a_time:
+                streamed = self._after_what_must(weights, taken)
+                if weights not in self._loaded:
+                    self._load(weights, streamed)
+                _, resting, runs = self._loaded[weights]
+                network = self._computed_by(PLAIN, twin(resting), runs)
+                self._left = free_memory(self._device) - taken
             yield Apart(network, streamed, in_training(self._parts[weights], streamed) + taken)
         finally:
             with self._one_at_a_time:
@@ -138,6 +138,7 @@ class Transformers:
         """Bytes of the machine's own memory for this one's streamed blocks; None without a GPU."""
         if self._device.type != "cuda":
             return None
+        torch._C._host_emptyCache()  # what was streamed from
         has = self._loaded[weights].runs if weights in self._loaded else {}
         return memory_outside() + sum(map(len, has.values()))
 

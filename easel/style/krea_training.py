@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from easel.engine.krea import PATCH, TOKEN, at_most
 from easel.errors import EngineError
 from easel.model import flow, latents, lora, lora_files
-from easel.model.part import Part
+from easel.model.gguf_bits import KINDS
+from easel.model.open_weights import Plan
+from easel.model.part import KEPT_BY, Part
 from easel.model.pixels import Pixels
 from easel.model.prompts import MOST_TOKENS, SUFFIX_TOKENS, PromptEncoder
-from easel.model.training_memory import taken
+from easel.model.training_memory import in_training, taken
 from easel.model.transformer import fuse_text, grid, predict
 from easel.schema.painting import Lesson, Notebook, Trained
 from easel.schema.styles import Recipe
@@ -163,6 +165,20 @@ class KreaLearner(Learner):
 def memory_of(part: Part, device: torch.device) -> float:
     """Bytes of a device's memory that a training takes beside Raw itself."""
     return taken(part, TOKENS, RANK, EIGHT if has_eight_bits(device) else WHOLE)
+
+
+def trainings(plan: Plan) -> list[tuple[str, ...]]:
+    """Of each precision, beginning with a GGUF file's own, the GB of the device's memory that a training
+    takes with AdamW in float32: with all of Raw there, and with every block streamed; the autoencoder
+    included."""
+    raw = plan.transformers["raw"]
+    ways = {raw.precision: raw} if raw.precision in KINDS else {}
+    rows = []
+    for precision, part in (ways | {one: raw.in_precision(one) for one in KEPT_BY}).items():
+        beside = taken(part, TOKENS, RANK, WHOLE) + plan.vae.bytes
+        needs = (in_training(part, streamed) + beside for streamed in (0, len(part.block_bytes)))
+        rows.append((precision, *(f"{need / 1e9:.1f}" for need in needs)))
+    return rows
 
 
 def has_eight_bits(device: torch.device) -> bool:
