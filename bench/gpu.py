@@ -38,7 +38,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen3VLConfig, Qwen3VLModel
 
 from easel.engine import warm
-from easel.engine.krea import PATCH, TOKEN, Conditioning, KreaEngine, Transformers, best_device
+from easel.engine.krea import PATCH, TOKEN, Conditioning, KreaEngine, best_device
+from easel.engine.transformers import Transformers
 from easel.model import kernels
 from easel.model.attention import attend
 from easel.model.backend import PLAIN, Backend
@@ -47,7 +48,7 @@ from easel.model.eight_bits import in_eight_bits, multiplied, rounded
 from easel.model.kernels import seconds
 from easel.model.lora import Change, Style
 from easel.model.prompts import TAPS, PromptEncoder
-from easel.model.streaming import Stream
+from easel.model.streaming import Stream, packed
 from easel.model.transformer import fuse_text, grid, predict
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -535,10 +536,10 @@ def streamed(bench: Bench) -> dict[str, Any]:
     """A step with every block brought from the machine's own memory, in eight bits; the last of all."""
     del bench.engine, bench.transformers
     network = bench.model.transformer
-    stream = Stream(network, len(network.transformer_blocks), bench.device)
-    network.backend = replace(bench.fast(), blocks=stream)
+    runs = packed(network, len(network.transformer_blocks), bench.device)
+    network.backend = replace(bench.fast(), at_hand=Stream(network, runs, bench.device))
     reset_peak()
-    sent = sum(len(packed.bytes) for packed in stream._packed.values())
+    sent = sum(map(len, runs.values()))
     given = bench.inputs()
     step = bench.timed(lambda: predict(network, *given))
     return {"step": step, "peak with the text encoder": peak_gb(), "GB/s if it only waits": sent / step / 1e9}

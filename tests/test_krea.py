@@ -30,7 +30,8 @@ from easel.catalog import MODELS, RECIPES, Recipe
 from easel.catalog import SIZES as SHAPES
 from easel.cli.doctor import checkpoint
 from easel.cli.main import app
-from easel.engine.krea import TOKEN, Conditioning, KreaEngine, Transformers
+from easel.engine.krea import TOKEN, Conditioning, KreaEngine
+from easel.engine.transformers import Transformers
 from easel.errors import Cancelled, CheckpointError, EngineError
 from easel.licence import NOTICE
 from easel.model import hub, official, open_weights
@@ -335,7 +336,7 @@ def test_one_transformer_gives_way_to_the_other_where_both_have_no_room(turbo, r
     first = kept.take("turbo")
     assert kept.take("raw") is not first
     assert kept.take("turbo") is first
-    monkeypatch.setattr("easel.engine.krea.free_memory", lambda device: 0.0)
+    monkeypatch.setattr("easel.engine.transformers.free_memory", lambda device: 0.0)
     tight = Transformers(kept._parts, CPU)
     one = tight.take("turbo")
     tight.take("raw")

@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from easel.engine import warm
-from easel.engine.krea import Conditioning, KreaEngine, Transformers
+from easel.engine.krea import Conditioning, KreaEngine
 from easel.engine.sampler import sample
 from easel.engine.steps import Steps
+from easel.engine.transformers import Transformers
 from easel.engine.voices import KeptVoices, size
 from easel.errors import Cancelled
 from easel.model import in_context, kernels, open_weights, shared

@@ -1,10 +1,10 @@
 """python -m pytest tests/test_krea_fits.py — Krea's weights in less memory: precision, streamed blocks."""
 
 import importlib.util
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import tiny_krea
@@ -17,7 +17,7 @@ from transformers import Qwen3VLConfig, Qwen3VLModel
 
 from easel.catalog import MODELS
 from easel.cli.main import app
-from easel.errors import CheckpointError, EngineError
+from easel.errors import Cancelled, CheckpointError
 from easel.model import fitting, open_weights
 from easel.model.backend import Backend
 from easel.model.eight_bits import Linear8, in_eight_bits
@@ -26,11 +26,10 @@ from easel.model.fitting import Fit, Wanted, fitted, precisions
 from easel.model.four_bits import Linear4
 from easel.model.open_weights import Plan
 from easel.model.part import Part, part_of
-from easel.model.streaming import Stream, is_streamed
+from easel.model.streaming import Stream, is_streamed, packed
 from easel.model.transformer import fuse_text, grid, predict
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Materials
-from easel.schema.styles import Recipe
 from easel.settings import KreaSources, Settings
 from easel.style.krea import KreaPainter
 
@@ -212,36 +211,62 @@ def eight_blocks() -> Krea2Transformer2DModel:
     return network.eval().requires_grad_(False)
 
 
+def stream(network: Krea2Transformer2DModel, streamed: int) -> Stream:
+    """So many of the network's blocks brought from elsewhere."""
+    made = Stream(network, packed(network, streamed, CPU), CPU)
+    network.backend = Backend(at_hand=made)
+    return made
+
+
 @pytest.mark.parametrize("streamed", [1, 3, 5, 8])
 @pytest.mark.parametrize("eight", [False, True])
 def test_streamed_blocks_say_the_very_same(streamed, eight):
     network = in_eight_bits(eight_blocks()) if eight else eight_blocks()
     wanted = velocity(network)
-    network.backend = Backend(blocks=Stream(network, streamed, CPU))
+    stream(network, streamed)
     for _ in range(3):
         assert torch.equal(velocity(network), wanted)
 
 
-def test_two_blocks_at_most_are_on_the_device():
+@pytest.mark.parametrize("again", [False, True])
+def test_two_blocks_at_most_are_on_the_device(again):
     network = eight_blocks()
-    stream = Stream(network, 8, CPU)
-    rooms = {room.bytes.untyped_storage().data_ptr() for room in stream._rooms}
-    for block in stream(network):
-        at_work = {weight.untyped_storage().data_ptr() for weight in block.parameters()}
-        assert len(at_work) == 1
-        assert at_work <= rooms
-        others = [w for other in network.transformer_blocks if other is not block for w in other.parameters()]
-        assert not rooms & {weight.untyped_storage().data_ptr() for weight in others}
+    at_hand = stream(network, 8)
+    rooms = {room.bytes.untyped_storage().data_ptr() for room in at_hand._rooms}
+    for i in reversed(range(8)) if again else range(8):
+        block = network.transformer_blocks[i]
+        with at_hand(i, again):
+            at_work = {weight.untyped_storage().data_ptr() for weight in block.parameters()}
+            assert len(at_work) == 1
+            assert at_work <= rooms
+            others = [w for one in network.transformer_blocks if one is not block for w in one.parameters()]
+            assert not rooms & {weight.untyped_storage().data_ptr() for weight in others}
+
+
+def test_the_next_block_is_on_its_way_there_and_back(monkeypatch):
+    network = eight_blocks()
+    at_hand, sent = stream(network, 4), []
+    bring = Stream._bring
+    monkeypatch.setattr(Stream, "_bring", lambda self, i, *given: sent.append(i) or bring(self, i, *given))
+    for i in range(8):
+        with at_hand(i):
+            assert i % 2 == 0 or {room.block for room in at_hand._rooms} == {i, (i + 2) % 8}
+    for i in reversed(range(8)):
+        with at_hand(i, again=True):
+            assert i % 2 == 0 or {room.block for room in at_hand._rooms} == {i, i - 2 if i > 1 else 3}
+    assert sent == [1, 3, 3, 5, 5, 7, 7, 1, 7, 5, 5, 3, 3, 1, 1, 1]
 
 
 def test_a_forward_that_breaks_off_spoils_nothing():
     network = eight_blocks()
     wanted = velocity(network)
-    network.backend = Backend(blocks=Stream(network, 5, CPU))
+    at_hand = stream(network, 5)
     for reached in (0, 3, 7):
-        for i, _ in enumerate(network.backend.blocks(network)):
-            if i == reached:
-                break
+        with suppress(Cancelled):
+            for i in range(8):
+                with at_hand(i):
+                    if i == reached:
+                        raise Cancelled
         assert torch.equal(velocity(network), wanted)
 
 
@@ -266,13 +291,6 @@ def test_a_painter_whose_blocks_are_streamed_paints_the_same(turbo, monkeypatch)
     }
 
 
-def test_no_style_is_learnt_beside_blocks_that_are_streamed(tiny_turbo, tiny_raw, monkeypatch):
-    monkeypatch.setattr("easel.style.krea.fitted", lambda plan, *room: Fit(plan, False, 3))
-    painter = KreaPainter.load(KreaSources(str(tiny_turbo), str(tiny_raw), str(tiny_turbo)))
-    with pytest.raises(EngineError, match="where Krea-2-Raw lies on the GPU whole: take a larger GPU"):
-        painter.train([], Recipe(name="ink"), SimpleNamespace(state=None))
-
-
 def test_the_command_line_tells_what_each_precision_takes(turbo, monkeypatch, capsys):
     for name, value in {"TURBO": turbo, "RAW": ""}.items():
         monkeypatch.setenv(f"EASEL_KREA_{name}", str(value))
@@ -280,6 +298,13 @@ def test_the_command_line_tells_what_each_precision_takes(turbo, monkeypatch, ca
     told = capsys.readouterr().out
     assert all(precision in told for precision in ("bf16", "fp8", "nf4"))
     assert "precision float32, text_encoder beside the transformer, streamed_blocks 0 of 3" in told
+
+
+def test_the_command_line_tells_what_a_training_takes(tiny_turbo, tiny_raw, monkeypatch, capsys):
+    for name, value in {"TURBO": tiny_turbo, "RAW": tiny_raw}.items():
+        monkeypatch.setenv(f"EASEL_KREA_{name}", str(value))
+    app(["models", "check"], standalone_mode=False)
+    assert "GB, a training" in capsys.readouterr().out
 
 
 def test_what_is_computed_of_the_true_model_is_what_the_document_says():

@@ -32,7 +32,7 @@ from easel.model.gguf_bits import KINDS, LinearGguf
 from easel.model.lora import Change
 from easel.model.official import diffusers_name
 from easel.model.open_weights import Plan, planned, transformer_at
-from easel.model.streaming import Stream
+from easel.model.streaming import Stream, packed
 from easel.model.worn import worn
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Materials
@@ -137,7 +137,7 @@ def test_the_painter_says_what_it_paints_with(q8, tiny_turbo, small):
 @pytest.mark.parametrize("streamed", [1, 3])
 def test_streamed_blocks_say_the_very_same(q8, network, streamed):
     other = transformer_at(q8).load(CPU)
-    other.backend = Backend(blocks=Stream(other, streamed, CPU))
+    other.backend = Backend(at_hand=Stream(other, packed(other, streamed, CPU), CPU))
     with torch.inference_mode():
         assert torch.equal(velocity(other), velocity(network))
 

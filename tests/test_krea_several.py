@@ -10,8 +10,9 @@ import torch.distributed as dist
 from PIL import Image
 from pydantic import ValidationError
 
-from easel.engine.krea import Conditioning, KreaEngine, Transformers
+from easel.engine.krea import Conditioning, KreaEngine
 from easel.engine.several import SENT
+from easel.engine.transformers import Transformers
 from easel.engine.voices import size
 from easel.errors import Cancelled, CheckpointError, EngineError
 from easel.model import fitting, shared

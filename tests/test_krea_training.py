@@ -21,7 +21,6 @@ from test_styles import TRAIN, details
 from torch import nn
 
 from easel.catalog import MODELS
-from easel.engine.krea import Transformers
 from easel.errors import Cancelled, EngineError
 from easel.model import flow, lora, lora_files, open_weights
 from easel.model.lora import Changes
@@ -157,7 +156,7 @@ def test_a_training_ends_where_it_is_cancelled_and_lets_raw_go(painter: KreaPain
     with pytest.raises(Cancelled):
         trained(painter, book)
     assert book.told == [1]
-    assert painter._transformers._held == set()
+    assert painter._transformers._left is None
 
 
 def test_without_raw_a_training_says_what_to_set(tiny_turbo: Path) -> None:
@@ -166,28 +165,10 @@ def test_without_raw_a_training_says_what_to_set(tiny_turbo: Path) -> None:
         trained(painter)
 
 
-def test_raw_gives_way_to_nothing_while_it_is_learnt_on(
-    tiny_turbo: Path, tiny_raw: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parts = open_weights.planned({"turbo": tiny_turbo, "raw": tiny_raw}, tiny_turbo).transformers
-    transformers = Transformers(parts, CPU)
-    monkeypatch.setattr("easel.engine.krea.free_memory", lambda device: 0.0)
-    with transformers.apart("raw") as apart:
-        raw = transformers.take("raw")
-        transformers.take("turbo")
-        assert transformers.take("raw") is raw
-        weights = dict(raw.named_parameters())
-        assert apart is not raw
-        assert all(w.data_ptr() == weights[n].data_ptr() for n, w in apart.named_parameters())
-    transformers._loaded.pop("turbo")
-    transformers.take("turbo")
-    assert transformers.take("raw") is not raw
-
-
 @pytest.fixture
 def school(painter: KreaPainter) -> Iterator[School]:
-    with painter._transformers.apart("raw") as raw:
-        yield School(raw, painter._text, painter._engine.pixels, "tiny")
+    with painter._engine.apart("raw", 0) as apart:
+        yield School(apart.network, painter._text, painter._engine.pixels, "tiny")
 
 
 def test_pictures_and_captions_are_read_once_before_the_steps(
@@ -220,8 +201,10 @@ def test_pictures_are_learnt_from_at_a_megapixel_at_most(
     school: School, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(krea_training, "SIDE", 64)
-    [example] = read(school, [Lesson(Image.new("RGB", (300, 100)), "")], RECIPE)
+    pictures = [Lesson(Image.new("RGB", size), "") for size in ((300, 100), (4000, 20))]
+    example, strip = read(school, pictures, RECIPE)
     assert (example.clean.shape, example.rows) == ((1, 2 * 7, 16), 2)
+    assert (strip.clean.shape, strip.rows) == ((1, 2 * 8, 16), 2)
 
 
 def test_each_picture_comes_once_before_any_comes_again(school: School) -> None:
@@ -282,7 +265,7 @@ def test_the_optimiser_is_that_of_eight_bits_where_it_is_installed_on_a_gpu(
     monkeypatch.setitem(sys.modules, "bitsandbytes", SimpleNamespace(optim=made, __spec__=object()))
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", made)
     here: Any = [nn.Parameter(torch.zeros(2))]
-    there: Any = [SimpleNamespace(is_cuda=True)]
+    there: Any = [SimpleNamespace(device=torch.device("cuda"))]
     assert isinstance(optimiser_of(here)[0], torch.optim.AdamW)
     assert optimiser_of(there) == (("eight", there), "AdamW in eight bits")
 

@@ -48,10 +48,12 @@ def list_() -> None:
 @models.command()
 def check() -> None:
     """Say whether the weights are whole and fit; only what the files tell of themselves is read."""
-    from easel.engine.krea import best_device, free_memory, memory_outside
+    from easel.engine.krea import best_device
+    from easel.engine.transformers import free_memory, memory_outside
     from easel.model import open_weights
     from easel.model.fitting import fitted, precisions
     from easel.model.hub import at_hand, check_room, here, places, to_fetch
+    from easel.style.krea_training import trainings
 
     device = best_device(settings_with().device.split(",")[0])
     free, outside = free_memory(device), memory_outside() if device.type == "cuda" else None
@@ -70,6 +72,8 @@ def check() -> None:
         open_weights.style_lora_at(Path(lora).expanduser(), plan.transformers["turbo"].network)
         results.print("style  its LoRA is this network's")
     show(["precision", "GB, all of it", "text encoder outside", "blocks streamed too"], precisions(plan))
+    if "raw" in plan.transformers:
+        show(["precision", "GB, a training", "blocks streamed too"], trainings(plan))
     fit = fitted(plan, settings_with().krea.precision, free, outside)
     results.print(f"needs {fit.need / 1e9:.1f} GB on {device}, where {free / 1e9:.1f} GB are free")
     results.print(", ".join(f"{name} {value}" for name, value in fit.told.items()))

@@ -1,16 +1,15 @@
 """Krea's open weights resident on a device: conditioning in, pictures out."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
-import psutil
 import torch
 import torch.nn.functional as F
 from diffusers import Krea2Transformer2DModel
@@ -21,17 +20,13 @@ from easel.catalog import Weights
 from easel.engine.order import Order, sampled
 from easel.engine.several import Several
 from easel.engine.steps import Steps
+from easel.engine.transformers import Apart, Transformers
 from easel.engine.voices import KeptVoices, room_beside
 from easel.errors import CheckpointError
 from easel.model import flow, in_context, latents, shared
-from easel.model.backend import PLAIN, Backend
-from easel.model.fitting import left_behind, on_device
-from easel.model.lora import Style, twin
-from easel.model.open_weights import WORKING_BYTES
-from easel.model.part import Part
+from easel.model.lora import Style
 from easel.model.pixels import Pixels
 from easel.model.prompts import Pairs, PromptEncoder, direction, said
-from easel.model.streaming import Stream
 from easel.model.tinted import Shares, Tints, tinted
 from easel.model.transformer import fuse_text, grid
 from easel.model.worn import worn
@@ -63,76 +58,6 @@ class Conditioning:
     strength: float = 1.0  # how much of it is painted anew
 
 
-class Loaded(NamedTuple):
-    """Two networks around the same weights."""
-
-    painting: Krea2Transformer2DModel  # carries styles while it paints
-    resting: Krea2Transformer2DModel  # as it was loaded
-
-
-class Transformers:
-    """Turbo and Raw, of which as many stay on the device as it has room for."""
-
-    def __init__(
-        self,
-        parts: Mapping[Weights, Part],
-        device: torch.device,
-        backend: Backend = PLAIN,
-        streamed: int = 0,
-    ) -> None:
-        self._parts, self._device = parts, device
-        self.backend, self._streamed = backend, streamed
-        self._loaded: dict[Weights, Loaded] = {}
-        self._held: set[Weights] = set()
-        self._one_at_a_time = Lock()
-
-    def take(self, weights: Weights) -> Krea2Transformer2DModel:
-        """The transformer, loaded, to paint with; others give way where there is no room."""
-        return self._load(weights).painting
-
-    def __contains__(self, weights: Weights) -> bool:
-        return weights in self._loaded
-
-    def spare(self) -> float:
-        """Bytes of the device's memory that no picture needs."""
-        return max(0.0, free_memory(self._device) - WORKING_BYTES)
-
-    @contextmanager
-    def apart(self, weights: Weights) -> Iterator[Krea2Transformer2DModel]:
-        """A network of the same weights to learn beside, which give way to no others within the block."""
-        self._held.add(weights)
-        try:
-            yield twin(self._load(weights).resting)
-        finally:
-            self._held.remove(weights)
-
-    @torch.inference_mode(False)  # a training finds gradients through them
-    def _load(self, weights: Weights) -> Loaded:
-        with self._one_at_a_time:
-            if weights not in self._loaded:
-                part = self._parts[weights]
-                if on_device(part, self._streamed) + WORKING_BYTES > free_memory(self._device):
-                    self._loaded = {one: kept for one, kept in self._loaded.items() if one in self._held}
-                resting = part.load(self._device, left_behind(part, self._streamed))
-                self._loaded[weights] = self._ready(resting)
-            return self._loaded[weights]
-
-    def _ready(self, resting: Krea2Transformer2DModel) -> Loaded:
-        if self._streamed:  # there is no learning beside it
-            blocks = Stream(resting, self._streamed, self._device)
-            resting.backend = replace(self.backend, blocks=blocks)
-            return Loaded(resting, resting)
-        painting = twin(resting)
-        painting.backend = self.backend
-        return Loaded(painting, resting)
-
-    def compute_by(self, backend: Backend) -> None:
-        """From now on."""
-        self.backend = backend
-        for painting, _ in self._loaded.values():
-            painting.backend = replace(backend, blocks=painting.backend.blocks)
-
-
 class KreaEngine:
     """Paints with Krea's open weights; not for several threads at once."""
 
@@ -141,6 +66,7 @@ class KreaEngine:
     ) -> None:
         self._transformers, self._text, self._several = transformers, text, several
         self.pixels = Pixels(vae)
+        self.at_work = Lock()  # for whoever paints while others may want to make room
         self._voices = KeptVoices()
         self._directions: dict[tuple[Weights, Pairs], Tensor] = {}
         self.seconds: dict[str, float] = {}  # of the last picture, by part
@@ -177,6 +103,20 @@ class KreaEngine:
             return self._transformers.take(weights)
         self._voices.clear()
         return self._transformers.take(weights)
+
+    @contextmanager
+    def apart(self, weights: Weights, taken: float) -> Iterator[Apart]:
+        """A network of the same weights to learn beside, which takes so many bytes: when the picture that is
+        being painted is done, voices and transformers make room. EngineError where there is too little."""
+        try:
+            with ExitStack() as held:
+                with self.at_work:
+                    self._voices.clear()
+                    made = held.enter_context(self._transformers.apart(weights, taken))
+                yield made
+        finally:
+            with self.at_work:
+                self._voices.clear()  # there is room for more
 
     def cuts(self, prompt: str) -> bool:
         """Whether the prompt is longer than what the text encoder hears."""
@@ -303,8 +243,10 @@ def times_of(conditioning: Conditioning) -> Tensor:
 def at_most(picture: Image.Image, side: int) -> Image.Image:
     """The picture with no more pixels than a square of this side, its own sides whole tokens."""
     scale = min(1.0, side / (picture.width * picture.height) ** 0.5)
-    width, height = (max(2, round(length * scale / TOKEN)) * TOKEN for length in picture.size)
-    return picture.resize((width, height), Image.Resampling.LANCZOS)
+    sides = [max(2, round(length * scale / TOKEN)) for length in picture.size]
+    longer = sides.index(max(sides))
+    sides[longer] = min(sides[longer], (side // TOKEN) ** 2 // min(sides))
+    return picture.resize([length * TOKEN for length in sides], Image.Resampling.LANCZOS)
 
 
 def peak_gb(device: torch.device) -> float | None:
@@ -319,16 +261,3 @@ def best_device(name: str = "") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
         raise CheckpointError(f"EASEL_DEVICE is {name!r}, and PyTorch sees {count} GPUs: the first is cuda:0")
     return device
-
-
-def free_memory(device: torch.device) -> float:
-    """Bytes of the device's memory that nothing holds."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        return float(torch.cuda.mem_get_info(device)[0])
-    return memory_outside()
-
-
-def memory_outside() -> float:
-    """Bytes of the machine's own memory that nothing holds."""
-    return float(psutil.virtual_memory().available)

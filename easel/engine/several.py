@@ -23,6 +23,7 @@ from torch import Tensor
 from easel.catalog import Weights
 from easel.engine.order import Order, sampled
 from easel.engine.sampler import OnStep
+from easel.engine.transformers import Transformers
 from easel.engine.voices import KeptVoices, room_beside
 from easel.engine.warm import fastest
 from easel.errors import CheckpointError, EngineError
@@ -139,8 +140,6 @@ def follow(
     compiles: bool,
 ) -> None:
     """Compute pictures with the others until the leader is gone."""
-    from easel.engine.krea import Transformers
-
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # it ends when its leader does
     part = next(iter(parts.values()))

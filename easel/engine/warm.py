@@ -14,7 +14,8 @@ from easel.model.block import MATRICES
 from easel.model.lora import Change, Style
 
 if TYPE_CHECKING:
-    from easel.engine.krea import KreaEngine, Transformers
+    from easel.engine.krea import KreaEngine
+    from easel.engine.transformers import Transformers
 
 log = structlog.get_logger()
 

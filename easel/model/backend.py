@@ -1,7 +1,7 @@
 """How the blocks of a transformer are computed: plainly, or in the ways that are faster on a GPU."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -15,6 +15,11 @@ from easel.model.peers import Peers
 Half = Callable[..., Any]
 
 
+def there(i: int, again: bool = False) -> AbstractContextManager[None]:
+    """What is done to have block `i` on the device where all blocks are."""
+    return nullcontext()
+
+
 @dataclass(frozen=True)
 class Backend:
     """What a transformer's blocks go through; without a word, the plain form of all of it."""
@@ -25,7 +30,7 @@ class Backend:
     attend_at: Callable[..., Tensor] = attention.attend_at
     telling: attention.Telling = attention.told
     taken: Half = manner.taken
-    blocks: Callable[[Any], Iterable[Any]] = lambda transformer: transformer.transformer_blocks
+    at_hand: Callable[..., AbstractContextManager[None]] = there
     peers: Peers | None = None  # the processes of further GPUs
 
     def compiled_as(self, other: "Backend") -> "Backend":

@@ -6,6 +6,7 @@ LoKr: W becomes W + scale · left ⊗ right, the Kronecker product (Yeh et al. 2
 """
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
@@ -127,14 +128,13 @@ def beside(network: nn.Module, names: Iterable[str], rank: int) -> dict[str, nn.
     same, by the names that they have in files."""
     generator = torch.Generator().manual_seed(0)
     parameters: dict[str, nn.Parameter] = {}
+    sizes, device = shapes(network), next(network.parameters()).device  # some layers may lie elsewhere
     for name in names:
-        layer: Any = network.get_submodule(name)
-        weight = layer.weight
-        out, *rest = weight.shape
-        start = torch.randn(rank, *rest, generator=generator) * weight[0].numel() ** -0.5
-        down = nn.Parameter(start.to(weight.device))
-        up = nn.Parameter(torch.zeros(out, rank, *[1] * (len(rest) - 1), device=weight.device))
-        layer.register_forward_hook(hook_of([(Change(down, up), 1.0)]))
+        out, *rest = sizes[name]
+        start = torch.randn(rank, *rest, generator=generator) * math.prod(rest) ** -0.5
+        down = nn.Parameter(start.to(device))
+        up = nn.Parameter(torch.zeros(out, rank, *[1] * (len(rest) - 1), device=device))
+        network.get_submodule(name).register_forward_hook(hook_of([(Change(down, up), 1.0)]))
         parameters |= {name + DOWN: down, name + UP: up}
     return parameters
 

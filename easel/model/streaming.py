@@ -1,12 +1,15 @@
 """Blocks of a transformer that lie in the machine's own memory, and are brought to the GPU one ahead.
 
 A streamed block is one run of bytes in memory that the GPU can read by itself, and takes turns with the
-others in two rooms on the GPU: while one is at work, the next is on its way.
+others in two rooms on the GPU: while one is at work, the next is on its way. Where gradients are found, each
+block is run again, the last one first, and it is the one before it that is on its way.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -21,96 +24,117 @@ def is_streamed(block: int, streamed: int, blocks: int) -> bool:
 
 
 class Place(NamedTuple):
-    """Where a weight belongs in the network, and in its block's run of bytes."""
+    """Where a weight belongs in a network."""
 
     owner: dict[str, Any]  # parameters or buffers of a layer
     name: str
     weight: Tensor
-    start: int
+
+    def put(self, weight: Tensor) -> None:
+        """Let the network have this weight there."""
+        self.owner[self.name] = weight
 
 
-class Packed:
+def places(block: nn.Module) -> list[Place]:
+    """Of all weights of a block."""
+    return [
+        Place(owner, name, weight)
+        for layer in block.modules()
+        for owner in (layer._parameters, layer._buffers)
+        for name, weight in owner.items()
+        if weight is not None
+    ]
+
+
+def packed(transformer: Any, streamed: int, device: torch.device) -> dict[int, Tensor]:
+    """The weights of each block that is streamed in one run of bytes, by the blocks' numbers; the
+    transformer's own are parts of them from now on."""
+    blocks = transformer.transformer_blocks
+    return {i: run_of(one, device) for i, one in enumerate(blocks) if is_streamed(i, streamed, len(blocks))}
+
+
+def run_of(block: nn.Module, device: torch.device) -> Tensor:
     """A block's weights in one run of bytes in the machine's own memory."""
-
-    def __init__(self, block: nn.Module, device: torch.device) -> None:
-        self.places: list[Place] = []
-        end = 0
-        for layer in block.modules():
-            for owner in (layer._parameters, layer._buffers):
-                for name, weight in owner.items():
-                    if weight is not None:
-                        self.places.append(Place(owner, name, weight, end))
-                        end += -(-weight.nbytes // ALIGNED) * ALIGNED
-        self.bytes = torch.empty(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
-        self.weights = self.within(self.bytes)
-        for place, weight in zip(self.places, self.weights, strict=True):
-            weight.copy_(place.weight)
-        self.put(self.weights)
-        own = zip(self.places, self.weights, strict=True)
-        self.places = [place._replace(weight=weight) for place, weight in own]
-
-    def within(self, run: Tensor) -> list[Tensor]:
-        """A run of bytes like its own, as its weights."""
-        return [seen(run, place) for place in self.places]
-
-    def put(self, weights: list[Tensor]) -> None:
-        """Let the network's block have these weights."""
-        for place, weight in zip(self.places, weights, strict=True):
-            place.owner[place.name] = weight
+    found = places(block)
+    *starts, end = accumulate((-(-p.weight.nbytes // ALIGNED) * ALIGNED for p in found), initial=0)
+    run = torch.empty(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    for place, start in zip(found, starts, strict=True):
+        weight = seen(run, start, place.weight)
+        weight.copy_(place.weight)
+        place.put(weight)
+    return run
 
 
-def seen(run: Tensor, place: Place) -> Tensor:
-    """A run of bytes as the weight that belongs there."""
-    cut = run[place.start : place.start + place.weight.nbytes]
-    weight = cut.view(place.weight.dtype).view(place.weight.shape)
-    return nn.Parameter(weight, requires_grad=False) if isinstance(place.weight, nn.Parameter) else weight
+def seen(run: Tensor, start: int, like: Tensor) -> Tensor:
+    """What begins there in a run of bytes, as a weight like that one."""
+    weight = run[start : start + like.nbytes].view(like.dtype).view(like.shape)
+    return nn.Parameter(weight, requires_grad=False) if isinstance(like, nn.Parameter) else weight
 
 
 class Stream:
-    """A transformer's blocks in their order, those that are streamed brought in time: `Backend.blocks`."""
+    """Brings those blocks of a transformer of which there are runs, in time: `Backend.at_hand`.
 
-    def __init__(self, transformer: Any, streamed: int, device: torch.device) -> None:
-        blocks, self._device = transformer.transformer_blocks, device
-        self._packed = {
-            i: Packed(block, device)
-            for i, block in enumerate(blocks)
-            if is_streamed(i, streamed, len(blocks))
-        }
-        largest = max(len(packed.bytes) for packed in self._packed.values())
-        self._rooms = [Room(torch.empty(largest, dtype=torch.uint8, device=device)) for _ in range(2)]
+    Networks of the same weights (`lora.twin`) have a stream each, of the same runs.
+    """
+
+    def __init__(self, transformer: Any, runs: Mapping[int, Tensor], device: torch.device) -> None:
+        self._runs, self._device = runs, device
+        self._places = {i: places(transformer.transformer_blocks[i]) for i in runs}
         self._beside = torch.cuda.Stream(device) if device.type == "cuda" else None
+        largest = max(map(len, runs.values()))
+        self._rooms = [Room(torch.empty(largest, dtype=torch.uint8, device=device)) for _ in range(2)]
+        if self._beside:
+            for room in self._rooms:  # nobody else gets their memory while a block is on its way there
+                room.bytes.record_stream(self._beside)
 
-    def __call__(self, transformer: Any) -> Iterator[Any]:
-        for i, block in enumerate(transformer.transformer_blocks):
-            if i not in self._packed:
-                yield block
-                continue
-            packed, room = self._packed[i], self._bring(i, self._rooms[0])
-            if room.come is not None:
-                torch.cuda.current_stream(self._device).wait_event(room.come)
-            following = min((j for j in self._packed if j > i), default=min(self._packed))
-            self._bring(following, next(other for other in self._rooms if other is not room))
-            packed.put(packed.within(room.bytes))
-            try:
-                yield block
-            finally:
-                packed.put(packed.weights)
-                if self._beside:
-                    room.left = torch.cuda.current_stream(self._device).record_event()
+    @contextmanager
+    def __call__(self, i: int, again: bool = False) -> Iterator[None]:
+        """Within the block the transformer's block `i` is on the device.
 
-    def _bring(self, i: int, room: "Room") -> "Room":
-        """Where block `i` is or will be: it is sent to `room` unless it is in one, or on its way."""
+        Where it is run `again` for its gradient, what was saved of it refers to its room, which stays as it
+        is until another block is asked for: autograd is done with a block before it runs the one before it.
+        """
+        if i not in self._runs:
+            yield
+            return
+        left = self._now()  # so far all is handed to the device that needs what was asked for before
+        room = self._bring(i, self._rooms[0], left)
+        if room.come is not None:
+            torch.cuda.current_stream(self._device).wait_event(room.come)
+        self._bring(self._following(i, again), next(r for r in self._rooms if r is not room), left)
+        for place in self._places[i]:
+            start = int(place.weight.storage_offset()) * place.weight.itemsize
+            place.put(seen(room.bytes, start, place.weight))
+        try:
+            yield
+        finally:
+            for place in self._places[i]:
+                place.put(place.weight)
+
+    def _following(self, i: int, again: bool) -> int:
+        """The block that is asked for next; at the end of the way back, this one."""
+        if again:
+            return max((j for j in self._runs if j < i), default=i)
+        return min((j for j in self._runs if j > i), default=min(self._runs))
+
+    def _bring(self, i: int, room: "Room", left: Any) -> "Room":
+        """Where block `i` is or will be: unless it is in a room or on its way to one, it is sent to `room`,
+        as soon as what was in it is `left`."""
         for other in self._rooms:
             if other.block == i:
                 return other
-        run = self._packed[i].bytes
+        run = self._runs[i]
         with torch.cuda.stream(self._beside):  # None is no stream at all
-            if self._beside and room.left is not None:
-                self._beside.wait_event(room.left)
+            if self._beside:
+                self._beside.wait_event(left)
             room.bytes[: len(run)].copy_(run, non_blocking=True)
             room.come = self._beside.record_event() if self._beside else None
         room.block = i
         return room
+
+    def _now(self) -> Any:
+        """The event of the device's coming to where it is asked to be now."""
+        return torch.cuda.current_stream(self._device).record_event() if self._beside else None
 
 
 @dataclass
@@ -120,4 +144,3 @@ class Room:
     bytes: Tensor
     block: int | None = None  # which is in it, or on its way
     come: Any = None  # the event of its arrival
-    left: Any = None  # the event of the last use of what was in it

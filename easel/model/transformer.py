@@ -143,10 +143,16 @@ def through(
         q, k, v, gate = backend.projected(block, x, modulation, rotary, added[i])
         return backend.finished(block, x, attend(i, q, k, v), gate, modulation, added[i])
 
+    def both_times(i: int) -> tuple[Any, Any]:
+        return backend.at_hand(i), backend.at_hand(i, again=True)
+
     again = transformer.gradient_checkpointing and torch.is_grad_enabled()
-    go: Callable[..., Tensor] = partial(checkpoint, run, use_reentrant=False) if again else run
-    for i, block in enumerate(backend.blocks(transformer)):
-        x = go(i, block, x)
+    for i, block in enumerate(transformer.transformer_blocks):
+        if again:
+            x = checkpoint(run, i, block, x, use_reentrant=False, context_fn=partial(both_times, i))
+        else:
+            with backend.at_hand(i):
+                x = run(i, block, x)
     return backend.peers.whole(x, length) if backend.peers else x
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 import structlog
@@ -14,14 +15,12 @@ from easel.catalog import RECIPES, Model
 from easel.engine.krea import (
     Conditioning,
     KreaEngine,
-    Transformers,
     best_device,
-    free_memory,
-    memory_outside,
     peak_gb,
     times_of,
 )
 from easel.engine.several import Several
+from easel.engine.transformers import Transformers, free_memory, memory_outside
 from easel.engine.warm import fastest, warm
 from easel.errors import CheckpointError, EngineError
 from easel.licence import NOTICE
@@ -30,6 +29,7 @@ from easel.model.files import fingerprint
 from easel.model.fitting import Fit, fitted
 from easel.model.hub import fetched, places
 from easel.model.reader import LookReader
+from easel.model.training_memory import SMALLER
 from easel.model.wiring import wiring
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import (
@@ -51,7 +51,7 @@ from easel.style.expanders import expander_of, speaker_of
 from easel.style.krea_instruments import asked, moves
 from easel.style.krea_styles import KreaWardrobe, with_triggers
 from easel.style.krea_taste import contents, told_taste
-from easel.style.krea_training import School, train
+from easel.style.krea_training import School, memory_of, train
 from easel.style.painter import SHIPPED
 from easel.style.schemes import schemes
 
@@ -152,7 +152,8 @@ class KreaPainter:
             **shown,
             **begun(request, materials.start),
         )
-        image = self._engine.paint(conditioning, on_step)
+        with self._engine.at_work:
+            image = self._engine.paint(conditioning, on_step)
         told = {
             "expansion": expansion.told,
             "styles": {adapter.id: adapter.strength for adapter in materials.adapters},
@@ -206,15 +207,29 @@ class KreaPainter:
         return told_taste(pictures, self._reader, self._speaker, going_on)
 
     def train(self, lessons: Iterable[Lesson], recipe: TrainingRecipe, notebook: Notebook) -> Trained:
-        """Learn a LoRA on Raw; what paints stays as it is. EngineError where there is no Raw."""
+        """Learn a LoRA on Raw; what paints stays as it is. EngineError where there is no Raw, or too little
+        memory."""
         if "raw" not in self._plan.transformers:
             raise EngineError("Styles are trained on Krea-2-Raw: set EASEL_KREA_RAW to where it is")
-        if self._fit.streamed:
-            raise EngineError("Styles are trained where Krea-2-Raw lies on the GPU whole: take a larger GPU")
-        with self._transformers.apart("raw") as raw:
-            describe = partial(contents, model=self._speaker)
-            school = School(raw, self._text, self._engine.pixels, self.checkpoint, describe)
-            return train(school, lessons, recipe, notebook)
+        part = self._plan.transformers["raw"]
+        taken = memory_of(part, self._device)
+        try:
+            with self._engine.apart("raw", taken) as apart:
+                describe = partial(contents, model=self._speaker)
+                school = School(apart.network, self._text, self._engine.pixels, self.checkpoint, describe)
+                trained = train(school, lessons, recipe, notebook)
+        except torch.OutOfMemoryError as error:
+            clear_frames(error.__traceback__)  # what they hold is in the painting's way
+            raise EngineError(
+                f"The training ran out of memory, though {taken / 1e9:.1f} GB were left to it beside "
+                f"Krea-2-Raw: paint less beside it, or take a larger GPU{SMALLER.get(part.precision, '')}"
+            ) from None
+        fit = {
+            "precision": part.precision,
+            "streamed_blocks": f"{apart.streamed} of {len(part.block_bytes)}",
+            "memory_gb": round(apart.need / 1e9, 1),
+        }
+        return replace(trained, details=trained.details | {"fit": fit})
 
 
 def begun(request: GenerationRequest, start: Image.Image | None) -> dict[str, Any]:

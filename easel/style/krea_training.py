@@ -20,8 +20,12 @@ from torch import Tensor, nn
 from easel.engine.krea import PATCH, TOKEN, at_most
 from easel.errors import EngineError
 from easel.model import flow, latents, lora, lora_files
+from easel.model.gguf_bits import KINDS
+from easel.model.open_weights import Plan
+from easel.model.part import KEPT_BY, Part
 from easel.model.pixels import Pixels
-from easel.model.prompts import PromptEncoder
+from easel.model.prompts import MOST_TOKENS, SUFFIX_TOKENS, PromptEncoder
+from easel.model.training_memory import in_training, taken
 from easel.model.transformer import fuse_text, grid, predict
 from easel.schema.painting import Lesson, Notebook, Trained
 from easel.schema.styles import Recipe
@@ -29,7 +33,9 @@ from easel.style.learning import Learner, layers, learn
 
 RANK = 32
 SIDE = 1024  # pixels a side of a square as large as a picture is learnt from
+TOKENS = (SIDE // TOKEN) ** 2 + MOST_TOKENS + SUFFIX_TOKENS  # of such a picture and the longest caption
 JUDGED = 8  # times at which the first and the last loss are measured
+WHOLE, EIGHT = 8.0, 2 + 8 / 256  # bytes of AdamW's moments of a number: float32; eight bits, a scale for 256
 KEPT_EVERY = 300.0  # seconds between two states that are kept: each may be more than a gigabyte
 
 Describe = Callable[[Image.Image], str]
@@ -156,9 +162,33 @@ class KreaLearner(Learner):
         return {name: change.to(torch.device("cpu"), weight.dtype) for name, change in found.items()}
 
 
+def memory_of(part: Part, device: torch.device) -> float:
+    """Bytes of a device's memory that a training takes beside Raw itself."""
+    return taken(part, TOKENS, RANK, EIGHT if has_eight_bits(device) else WHOLE)
+
+
+def trainings(plan: Plan) -> list[tuple[str, ...]]:
+    """Of each precision, beginning with a GGUF file's own, the GB of the device's memory that a training
+    takes with AdamW in float32: with all of Raw there, and with every block streamed; the autoencoder
+    included."""
+    raw = plan.transformers["raw"]
+    ways = {raw.precision: raw} if raw.precision in KINDS else {}
+    rows = []
+    for precision, part in (ways | {one: raw.in_precision(one) for one in KEPT_BY}).items():
+        beside = taken(part, TOKENS, RANK, WHOLE) + plan.vae.bytes
+        needs = (in_training(part, streamed) + beside for streamed in (0, len(part.block_bytes)))
+        rows.append((precision, *(f"{need / 1e9:.1f}" for need in needs)))
+    return rows
+
+
+def has_eight_bits(device: torch.device) -> bool:
+    """Whether there is an optimiser for the device that keeps its moments in eight bits."""
+    return device.type == "cuda" and find_spec("bitsandbytes") is not None
+
+
 def optimiser_of(parameters: Sequence[nn.Parameter]) -> tuple[Any, str]:
     """AdamW, and what it is called: with its moments in eight bits where that can be had."""
-    if parameters[0].is_cuda and find_spec("bitsandbytes"):
+    if has_eight_bits(parameters[0].device):
         from bitsandbytes.optim import AdamW8bit
 
         return AdamW8bit(parameters, weight_decay=0.0), "AdamW in eight bits"
