@@ -78,8 +78,9 @@ class Transformers:
         device: torch.device,
         backend: Backend = PLAIN,
         streamed: int = 0,
+        working: float = WORKING_BYTES,  # of its memory, what a picture takes beside the weights
     ) -> None:
-        self._parts, self._device = parts, device
+        self._parts, self._device, self._working = parts, device, working
         self.backend, self._streamed = backend, streamed
         self._loaded: dict[Weights, Loaded] = {}
         self._held: set[Weights] = set()
@@ -94,7 +95,7 @@ class Transformers:
 
     def spare(self) -> float:
         """Bytes of the device's memory that no picture needs."""
-        return max(0.0, free_memory(self._device) - WORKING_BYTES)
+        return max(0.0, free_memory(self._device) - self._working)
 
     @contextmanager
     def apart(self, weights: Weights) -> Iterator[Krea2Transformer2DModel]:
@@ -110,7 +111,7 @@ class Transformers:
         with self._one_at_a_time:
             if weights not in self._loaded:
                 part = self._parts[weights]
-                if on_device(part, self._streamed) + WORKING_BYTES > free_memory(self._device):
+                if on_device(part, self._streamed) + self._working > free_memory(self._device):
                     self._loaded = {one: kept for one, kept in self._loaded.items() if one in self._held}
                 resting = part.load(self._device, left_behind(part, self._streamed))
                 self._loaded[weights] = self._ready(resting)

@@ -45,7 +45,8 @@ KEPT_BY: Mapping[Precision, Callable[[int, int], nn.Linear]] = {
 }
 FOUR = torch.uint8  # two weights of four bits
 KNOWN = ("F32", "BF16", "F16")  # what weights may be, beside eight bits with at most one scale a matrix
-WORKING_BYTES = 3e9  # what a 1K picture takes beside the weights
+WORKING_BYTES = 2e9  # what a 1K picture takes beside the weights: 1.5 GB by count, and a third for the rest
+CONTEXT_BYTES = 8e9  # the same with references in its own sequence: 6.5 GB by count, a LoRA among them
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,12 @@ class Plan:
     text: Part
     vae: Part
     parts: Path  # the folder of the text encoder, the tokenizer and the autoencoder
+    in_context: bool = False  # whether references may stand in the picture's own sequence
+
+    @property
+    def working(self) -> float:
+        """Bytes that a 1K picture takes beside the weights, at most."""
+        return CONTEXT_BYTES if self.in_context else WORKING_BYTES
 
     @property
     def files(self) -> set[Path]:
@@ -289,7 +296,7 @@ class Plan:
         return {one.file for part in parts for one in part.weights.values()}
 
 
-def planned(transformers: Mapping[Weights, Path], parts: Path) -> Plan:
+def planned(transformers: Mapping[Weights, Path], parts: Path, in_context: bool = False) -> Plan:
     """What is to be loaded from these places; raises CheckpointError saying what is missing or wrong."""
     if parts.is_file():
         raise CheckpointError(
@@ -299,7 +306,7 @@ def planned(transformers: Mapping[Weights, Path], parts: Path) -> Plan:
     for weights, place in transformers.items():
         _check_distilled(weights, place)
     checked: dict[Weights, Part] = {weights: transformer_at(place) for weights, place in transformers.items()}
-    return Plan(checked, text_encoder_at(parts), autoencoder_at(parts), parts)
+    return Plan(checked, text_encoder_at(parts), autoencoder_at(parts), parts, in_context)
 
 
 def _check_distilled(weights: Weights, place: Path) -> None:
