@@ -1,59 +1,73 @@
 """Layers of an autoencoder applied to a picture in bands of rows, which gives what they give of the whole.
 
-Its norms see one place and its convolutions a few rows around it. So a band is given as many rows more as the
-convolutions reach, of which those that come out wrong are dropped after each layer: nothing is blended.
+Norms see one place and convolutions a few rows around it. So a band is given as many rows more as all
+convolutions together reach, and those that have come out wrong are dropped after each layer: nothing is
+blended, and there are no seams.
 """
 
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
+class Margin(NamedTuple):
+    """Rows beyond a band."""
+
+    above: int
+    below: int
+
+
 def in_bands(layers: Sequence[nn.Module], x: Tensor, count: int) -> Tensor:
     """`x` (..., H, W) through `layers`, in at most `count` bands one after the other."""
-    margins, grain = margins_of(layers), grain_of(layers)
-    rows = x.shape[-2]
-    step = -(-rows // (count * grain)) * grain
-    tops = range(0, rows, step)
-    return torch.cat([band(layers, margins, x, top, min(top + step, rows)) for top in tops], -2)
+    margins, rows = margins_of(layers), x.shape[-2]
+    grain = math.prod(rate_of(layer).denominator for layer in layers)  # the rows that become one
+    step = math.ceil(rows / (count * grain)) * grain
+    edges = [(top, min(top + step, rows)) for top in range(0, rows, step)]
+    return torch.cat([band(layers, margins, x, *edge) for edge in edges], -2)
 
 
-def band(layers: Sequence[nn.Module], margins: Sequence[int], x: Tensor, top: int, bottom: int) -> Tensor:
-    """What `layers` make of the rows of `x` from `top` to `bottom`, where the picture goes on beyond them."""
+def band(layers: Sequence[nn.Module], margins: Sequence[Margin], x: Tensor, top: int, bottom: int) -> Tensor:
+    """What `layers` make of the rows of `x` from `top` to `bottom`."""
     rows, first = x.shape[-2], 0
     for layer, margin in zip(layers, margins, strict=True):
-        start, end = max(0, top - margin), min(rows, bottom + margin)
-        given = x[..., start - first : end - first, :]
-        x = layer(given)
-        rate = Fraction(x.shape[-2], given.shape[-2])
-        top, bottom, rows, first = (int(rate * row) for row in (top, bottom, rows, start))
+        start, end = max(0, top - margin.above), min(rows, bottom + margin.below)
+        x = layer(x[..., start - first : end - first, :])
+        top, bottom, rows, first = (int(rate_of(layer) * row) for row in (top, bottom, rows, start))
     return x[..., top - first : bottom - first, :]
 
 
-def margins_of(layers: Sequence[nn.Module]) -> list[int]:
-    """The rows on either side of a band that each layer must be given, so that the last gives the band."""
-    found = [0]
+def margins_of(layers: Sequence[nn.Module]) -> list[Margin]:
+    """What each layer must be given beyond a band, so that the last gives the band."""
+    found = [Margin(0, 0)]
     for layer in reversed(layers):
-        found.append(reached(layer, found[-1]))
+        found.append(widened(found[-1], layer))
     return found[:0:-1]
 
 
-def reached(layer: nn.Module, margin: int) -> int:
-    """The rows on either side that a layer must be given to give `margin` right ones."""
+def widened(margin: Margin, layer: nn.Module) -> Margin:
+    """What a layer must be given to give this margin."""
+    above, below = margin
     part: Any
     for part in reversed(list(layer.modules())):  # the last to act is the first to ask
         if isinstance(part, nn.Upsample):
-            margin = -(-margin // 2)
+            above, below = math.ceil(above / 2), math.ceil(below / 2)
         elif hasattr(part, "stride"):
-            margin = part.stride[0] * (margin + part.weight.shape[-2] // 2)
-    return margin
+            kernel, stride, padding = part.weight.shape[-2], part.stride[0], part.padding[0]
+            above, below = stride * above + padding, stride * below + kernel - stride - padding
+    return Margin(above, below)
 
 
-def grain_of(layers: Sequence[nn.Module]) -> int:
-    """How many rows come to one, so that a band must begin at a multiple of it."""
-    parts: list[Any] = [part for layer in layers for part in layer.modules()]
-    return math.prod(part.stride[0] for part in parts if hasattr(part, "stride"))
+def rate_of(layer: nn.Module) -> Fraction:
+    """How many rows a layer makes of one."""
+    rate = Fraction(1)
+    part: Any
+    for part in layer.modules():
+        if isinstance(part, nn.Upsample):
+            rate *= 2
+        elif hasattr(part, "stride"):
+            rate /= part.stride[0]
+    return rate
