@@ -43,7 +43,7 @@ from easel.model import kernels
 from easel.model.attention import attend
 from easel.model.backend import PLAIN, Backend
 from easel.model.backend import compiled as halves
-from easel.model.eight_bits import in_eight_bits, multiplied, rounded
+from easel.model.eight_bits import multiplied, rounded
 from easel.model.kernels import seconds
 from easel.model.lora import Change
 from easel.model.prompts import TAPS, PromptEncoder
@@ -515,7 +515,7 @@ def fused_matrices(bench: Bench) -> dict[str, Any]:
 def eight_bits(bench: Bench) -> dict[str, Any]:
     """The blocks' matrices in eight bits; those in sixteen are given up."""
     del bench.engine, bench.transformers  # they hold those in sixteen too
-    in_eight_bits(bench.model.transformer)
+    tiny_krea.kept_in_eight_bits(bench.model.transformer)
     bench.engine, bench.transformers = bench.painter()
     bench.compute_by(bench.fast())
     first = seconds(bench.velocity)

@@ -26,7 +26,7 @@ from easel.errors import Cancelled
 from easel.model import in_context, kernels, open_weights, shared
 from easel.model.attention import attend, attend_apart, attend_at, repeated
 from easel.model.backend import PLAIN, Backend, compiled
-from easel.model.eight_bits import Linear8, in_eight_bits, multiplied, rounded
+from easel.model.eight_bits import Linear8, multiplied, rounded
 from easel.model.lora import Change
 from easel.model.pixels import Pixels
 from easel.model.transformer import fuse_text, grid, predict
@@ -103,7 +103,7 @@ def test_one_graph_a_half_serves_all_blocks_networks_and_lengths(graphs):
 
 
 def test_products_in_eight_bits_are_part_of_the_graphs(graphs):
-    network = in_eight_bits(halved())
+    network = tiny_krea.kept_in_eight_bits(halved())
     for layer in network.modules():
         layer.able = True
     with torch.inference_mode():
@@ -376,7 +376,7 @@ def test_nothing_but_zeros_is_rounded_to_zeros():
 def test_a_network_in_eight_bits_says_nearly_the_same():
     network = halved()
     wanted = velocity(network).float()
-    in_eight_bits(network)
+    tiny_krea.kept_in_eight_bits(network)
     assert isinstance(network.transformer_blocks[2].ff.down, Linear8)
     assert isinstance(network.img_in, torch.nn.Linear)
     assert not isinstance(network.img_in, Linear8)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import tiny_krea
 import torch
 from counting import counted
 from diffusers import AutoencoderKLQwenImage, Krea2Transformer2DModel
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 from easel.model import in_context, pixels, shared
 from easel.model.attention import attend_apart
 from easel.model.backend import PLAIN
-from easel.model.eight_bits import Linear8
 from easel.model.lora import Change, worn
 from easel.model.open_weights import CONTEXT_BYTES, WORKING_BYTES
 from easel.model.pixels import Pixels
@@ -48,10 +48,7 @@ def transformer() -> Any:
             if "norm" not in name:
                 for weight in layer.parameters(recurse=False):
                     weight.data = weight.data.bfloat16()
-        for parent in list(made.transformer_blocks.modules()):
-            for name, layer in parent.named_children():
-                if type(layer) is nn.Linear:
-                    setattr(parent, name, Linear8(layer.in_features, layer.out_features))
+    tiny_krea.kept_in_eight_bits(made)
     apart = partial(attend_apart, told)
     made.backend = replace(PLAIN, attend=found, attend_at=apart, telling=told)
     return made.eval().requires_grad_(False)
