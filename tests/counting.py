@@ -22,7 +22,10 @@ class Counting(TorchDispatchMode):
         out = operation(*args, **(kwargs or {}))
         given = {id(z.untyped_storage()) for z in tree_leaves((args, kwargs)) if isinstance(z, Tensor)}
         for z in tree_leaves(out):
-            if isinstance(z, Tensor) and (storage := id(z.untyped_storage())) not in given | self._sizes.keys():
+            if (
+                isinstance(z, Tensor)
+                and (storage := id(z.untyped_storage())) not in given | self._sizes.keys()
+            ):
                 self._sizes[storage] = z.untyped_storage().nbytes()
                 self._held += self._sizes[storage]
                 weakref.finalize(z.untyped_storage(), self._gone, storage)

@@ -73,7 +73,9 @@ def test_with_one_row_less_the_picture_is_another(still, row, monkeypatch):
 
             def short(given, i=i):
                 found = margins(given)
-                return [m._replace(**{row: getattr(m, row) - 1}) if j == i else m for j, m in enumerate(found)]
+                return [
+                    m._replace(**{row: getattr(m, row) - 1}) if j == i else m for j, m in enumerate(found)
+                ]
 
             monkeypatch.setattr(bands, "margins_of", short)
             assert farthest(bands.in_bands(layers, x, 3), layers(x)) > 1e-6

@@ -21,7 +21,7 @@ class Margin(NamedTuple):
     below: int
 
 
-def in_bands(layers: Sequence[nn.Module], x: Tensor, count: int) -> Tensor:
+def in_bands(layers: nn.Sequential, x: Tensor, count: int) -> Tensor:
     """`x` (..., H, W) through `layers`, in at most `count` bands one after the other."""
     margins, rows = margins_of(layers), x.shape[-2]
     grain = math.prod(rate_of(layer).denominator for layer in layers)  # the rows that become one
@@ -30,7 +30,7 @@ def in_bands(layers: Sequence[nn.Module], x: Tensor, count: int) -> Tensor:
     return torch.cat([band(layers, margins, x, *edge) for edge in edges], -2)
 
 
-def band(layers: Sequence[nn.Module], margins: Sequence[Margin], x: Tensor, top: int, bottom: int) -> Tensor:
+def band(layers: nn.Sequential, margins: Sequence[Margin], x: Tensor, top: int, bottom: int) -> Tensor:
     """What `layers` make of the rows of `x` from `top` to `bottom`."""
     rows, first = x.shape[-2], 0
     for layer, margin in zip(layers, margins, strict=True):
@@ -40,7 +40,7 @@ def band(layers: Sequence[nn.Module], margins: Sequence[Margin], x: Tensor, top:
     return x[..., top - first : bottom - first, :]
 
 
-def margins_of(layers: Sequence[nn.Module]) -> list[Margin]:
+def margins_of(layers: nn.Sequential) -> list[Margin]:
     """What each layer must be given beyond a band, so that the last gives the band."""
     found = [Margin(0, 0)]
     for layer in reversed(layers):
