@@ -14,13 +14,15 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -35,19 +37,21 @@ from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import Qwen3VLConfig, Qwen3VLModel
+from transformers import Qwen3VLConfig, Qwen3VLModel, StaticCache
 
 from easel.engine import warm
 from easel.engine.krea import PATCH, TOKEN, Conditioning, KreaEngine, best_device
 from easel.engine.transformers import Transformers
-from easel.model import kernels
+from easel.model import kernels, pixels
 from easel.model.attention import attend
 from easel.model.backend import PLAIN, Backend
 from easel.model.backend import compiled as halves
-from easel.model.eight_bits import in_eight_bits, multiplied, rounded
+from easel.model.eight_bits import multiplied, rounded
 from easel.model.kernels import seconds
 from easel.model.lora import Change, Style
 from easel.model.prompts import TAPS, PromptEncoder
+from easel.model.sequence import Piece, inputs
+from easel.model.speaker import Speaker
 from easel.model.streaming import Stream, packed
 from easel.model.transformer import fuse_text, grid, predict
 
@@ -58,6 +62,7 @@ PROMPT = (
     "a red fox asleep under a bent apple tree at the edge of a village, early morning fog over the fields, "
     "long shadows, a stone wall with moss, one lantern still lit in a window far away, quiet colours"
 )
+SPOKEN = 8  # tokens that the text encoder says
 PROMISED = {  # seconds, GB, and shares of a step
     "bf16 seconds": 1.35,
     "fp8 seconds": 0.95,
@@ -207,9 +212,9 @@ class Bench:
         noise = torch.randint(0, 255, (count, side, side, 3), dtype=torch.uint8)
         return [Image.fromarray(picture.numpy()) for picture in noise]
 
-    def inputs(self, batch: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def inputs(self, batch: int = 1, side: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Noisy tokens, their time, the prompt's features and the positions of a picture."""
-        rows = self.scale.side // TOKEN
+        rows = (side or self.scale.side) // TOKEN
         torch.manual_seed(0)
         x = torch.randn(batch, rows**2, self.model.transformer.in_channels, device=self.device)
         text = fuse_text(self.model.transformer, self.text.tapped(PROMPT))
@@ -224,6 +229,11 @@ class Bench:
         """The backend that a painter takes on this device."""
         fast = warm.fastest(self.model.transformer, self.model.dtype, self.device, False)
         return fast.compiled_as(halves(by=self.by))
+
+    def compiled(self, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """A run compiled into CUDA graphs."""
+        mode = "reduce-overhead" if self.by == "inductor" else None
+        return torch.compile(run, backend=self.by, mode=mode)
 
     def painted(self, **more: Any) -> float:
         """Seconds of a picture of a prompt that was not heard before."""
@@ -524,12 +534,108 @@ def fused_matrices(bench: Bench) -> dict[str, Any]:
 def eight_bits(bench: Bench) -> dict[str, Any]:
     """The blocks' matrices in eight bits; those in sixteen are given up."""
     del bench.engine, bench.transformers  # they hold those in sixteen too
-    in_eight_bits(bench.model.transformer)
+    tiny_krea.kept_in_eight_bits(bench.model.transformer)
     bench.engine, bench.transformers = bench.painter()
     bench.compute_by(bench.fast())
     first = seconds(bench.velocity)
     found = bench.parts("fp8")
     return {"seconds to compile": first, "fp8 seconds": found["seconds"], **found}
+
+
+def memory(bench: Bench) -> dict[str, Any]:
+    """What a picture's parts take beside the weights, and the autoencoder's seconds, in bands and at once."""
+    side, coder = bench.scale.side, bench.engine.pixels
+    x = torch.rand(1, 3, side, side, device=bench.device)
+    ways = {"decode": partial(coder.decode, bench.latents()), "encode": partial(coder.encode, x)}
+    found = {"step, GB": taken_gb(bench.velocity)}
+    for bands, said in ((4, "in bands"), (1, "at once")):
+        with patch.object(pixels, "BAND", side**2 // bands):
+            for name, run in ways.items():
+                found[f"{name} {said}, GB"] = taken_gb(run)
+                found[f"{name} {said}, seconds"] = bench.timed(run)
+    return found
+
+
+def graphs(bench: Bench) -> dict[str, Any]:
+    """Whether launching kernels costs anything: steps, and tokens that the text encoder says, as they are and
+    as CUDA graphs. On a processor there is none, and the graph is the plain run."""
+    found: dict[str, Any] = {}
+    for side in (bench.scale.side // 4, bench.scale.side // 2, bench.scale.side):
+        step = partial(predict, bench.model.transformer, *bench.inputs(side=side))
+        found[f"step at {side}"] = bench.timed(step)
+        found[f"step at {side}, replayed"] = told(lambda step=step: bench.timed(replayed(step)))
+    pieces = [bench.text.tokens(PROMPT)]
+    plainly = Speaker(bench.text)._following(pieces, 0, 0)
+    wanted = list(islice(plainly, SPOKEN))
+    found["token"] = bench.timed(lambda: next(plainly), SPOKEN)
+    ways = {"launched": lambda run: run, "replayed": replayed, "compiled": bench.compiled}
+    for name, way in ways.items():
+        found[f"token, {name}"] = told(lambda way=way: spoken(bench, Following(bench, pieces), way, wanted))
+    return found
+
+
+class Following:
+    """The text encoder's next state, with keys and values in memory that stays where it is."""
+
+    def __init__(self, bench: Bench, pieces: Sequence[Piece]) -> None:
+        self.model = bench.model.text
+        given = inputs(self.model, pieces)
+        self.length = given["input_ids"].shape[1]
+        self.cache = StaticCache(self.model.config, max_cache_len=self.length + 16 * SPOKEN)
+        self.state = self.model(**given, past_key_values=self.cache, use_cache=True).last_hidden_state
+        self.token = given["input_ids"][:, -1:].clone()
+        self.place = torch.full((3, 1, 1), self.length, device=bench.device)
+
+    def __call__(self) -> Tensor:
+        given = {"input_ids": self.token, "position_ids": self.place}
+        return self.model(**given, past_key_values=self.cache, use_cache=True).last_hidden_state
+
+    def begin(self) -> None:
+        """Forget what came after the pieces."""
+        for layer in self.cache.layers:
+            layer.cumulative_length.fill_(self.length)
+        self.place.fill_(self.length)
+
+
+def spoken(bench: Bench, following: Following, way: Callable[..., Any], wanted: Sequence[int]) -> str:
+    """Seconds of a token, and how many are those that are wanted."""
+    run, speaker, found = way(following), Speaker(bench.text), []
+    following.begin()
+    state = following.state
+    for _ in wanted:
+        following.token.fill_(speaker._logits(state[0, -1]).argmax())
+        found.append(int(following.token))
+        state = run()
+        following.place += 1
+    same = sum(a == b for a, b in zip(found, wanted, strict=True))
+    return f"{bench.timed(run, SPOKEN):.2g} s, {same} of {len(wanted)} tokens are the same"
+
+
+def replayed(run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """A run as a CUDA graph."""
+    if not torch.cuda.is_available():
+        return run
+    beside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        run()
+    torch.cuda.current_stream().wait_stream(beside)
+    with torch.cuda.graph(graph):
+        out = run()
+
+    def again() -> Tensor:
+        graph.replay()
+        return out
+
+    return again
+
+
+def told(measure: Callable[[], Any]) -> Any:
+    """What is measured, or why it cannot be."""
+    try:
+        return measure()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:120]
 
 
 def streamed(bench: Bench) -> dict[str, Any]:
@@ -559,6 +665,7 @@ PARTS = (
     raw,
     batches,
     fused_matrices,
+    memory,
     stock_compiled,
     in_a_style,
     in_context,
@@ -571,6 +678,14 @@ def reset_peak() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+
+
+def taken_gb(run: Callable[[], object]) -> float:
+    """The most memory that a run takes beside what was held before."""
+    reset_peak()
+    held = torch.cuda.memory_allocated() / 1e9 if torch.cuda.is_available() else float("nan")
+    run()
+    return peak_gb() - held
 
 
 def peak_gb() -> float:
@@ -595,6 +710,7 @@ def main() -> None:
         bench.run(part.__name__, part)
     for part in AFTER:
         bench.run(f"{part.__name__} in eight bits", part)
+    bench.run("graphs in eight bits", graphs)  # one that fails may spoil what follows it
     bench.run("streamed in eight bits", streamed)
     if any("failed" in found for found in bench.found.values()):
         raise SystemExit(1)

@@ -326,7 +326,7 @@ def test_the_memory_is_known_before_any_is_taken(turbo, raw):
     assert Fit(plan).need == max(sizes[:2]) + sum(sizes[2:]) + open_weights.WORKING_BYTES
     assert fitted(plan, "bf16", Fit(plan).need, None).plan.transformers.keys() == plan.transformers.keys()
     with pytest.raises(
-        CheckpointError, match=r"takes 3\.0 GB of memory here, and 0\.5 GB are free: take a larger GPU"
+        CheckpointError, match=r"takes 2\.0 GB of memory here, and 0\.5 GB are free: take a larger GPU"
     ):
         fitted(plan, "auto", 5e8, None)
 
@@ -628,7 +628,7 @@ def test_the_command_line_lists_checks_and_finds_them(turbo, raw, monkeypatch, c
 
 def test_the_doctor_reads_only_what_the_files_say(turbo):
     found = checkpoint(Settings(models="krea", krea_turbo=str(turbo), krea_raw=""))
-    assert found == "Krea's open weights, which take 3.0 GB of memory"
+    assert found == "Krea's open weights, which take 2.0 GB of memory"
     with pytest.raises(CheckpointError, match="there is no folder or file '/nowhere'"):
         checkpoint(Settings(models="krea", krea_turbo=str(turbo), krea_raw="/nowhere"))
 
@@ -750,7 +750,7 @@ def test_a_text_encoder_as_qwen_publishes_it_hears_the_same(turbo, tmp_path):
 def test_a_worker_for_large_alone_loads_raw_alone(turbo, raw, monkeypatch):
     monkeypatch.setitem(RECIPES, "large", replace(RECIPES["large"], steps=2))
     given = Settings(models="krea", krea_turbo=str(turbo), krea_raw=str(raw), variants="large")
-    assert hub.places(given.krea, hub.here) == ({"raw": raw}, turbo)
+    assert hub.places(given.krea, hub.here) == ({"raw": raw}, turbo, False)
     painter = KreaPainter.load(given.krea, "cpu")
     assert paint(painter, "large").details["weights"] == "raw"
     with pytest.raises(CheckpointError, match=r"EASEL_DEVICE is 'cuda:99', and PyTorch sees \d+ GPUs"):

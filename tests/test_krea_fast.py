@@ -28,7 +28,7 @@ from easel.errors import Cancelled
 from easel.model import in_context, kernels, open_weights, shared
 from easel.model.attention import attend, attend_apart, attend_at, repeated
 from easel.model.backend import PLAIN, Backend, compiled
-from easel.model.eight_bits import Linear8, in_eight_bits, multiplied, rounded
+from easel.model.eight_bits import Linear8, multiplied, rounded
 from easel.model.gguf_bits import KINDS, LinearGguf
 from easel.model.lora import Change, Style
 from easel.model.pixels import Pixels
@@ -127,7 +127,7 @@ def in_blocks(layer: torch.nn.Linear, kind: str) -> LinearGguf:
 
 
 def test_products_in_eight_bits_are_part_of_the_graphs(graphs):
-    network = in_eight_bits(halved())
+    network = tiny_krea.kept_in_eight_bits(halved())
     for layer in network.modules():
         layer.able = True
     with torch.inference_mode():
@@ -416,7 +416,7 @@ def test_nothing_but_zeros_is_rounded_to_zeros():
 def test_a_network_in_eight_bits_says_nearly_the_same():
     network = halved()
     wanted = velocity(network).float()
-    in_eight_bits(network)
+    tiny_krea.kept_in_eight_bits(network)
     assert isinstance(network.transformer_blocks[2].ff.down, Linear8)
     assert isinstance(network.img_in, torch.nn.Linear)
     assert not isinstance(network.img_in, Linear8)

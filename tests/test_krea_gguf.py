@@ -239,7 +239,7 @@ def test_a_checkpoint_is_named_by_its_header_and_its_end(true_q4, q8, tmp_path):
     [
         ("auto", 20, "Q4_K", True, 0),
         ("auto", 11.5, "Q4_K", False, 0),
-        ("auto", 7.5, "Q4_K", False, 15),
+        ("auto", 7.5, "Q4_K", False, 11),
         ("fp8", 20, "fp8", False, 0),
     ],
 )

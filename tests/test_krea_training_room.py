@@ -24,7 +24,6 @@ from torch import nn
 from easel.engine.transformers import Transformers
 from easel.errors import EngineError
 from easel.model import open_weights
-from easel.model.eight_bits import in_eight_bits
 from easel.model.fitting import Fit, away, on_device
 from easel.model.streaming import Stream
 from easel.model.training_memory import in_training
@@ -64,7 +63,7 @@ def card(parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[fl
             streams.add(self)
 
     def made(size: float) -> Transformers:
-        transformers = Transformers(parts, CPU)  # type: ignore[arg-type]
+        transformers = Transformers(parts, CPU, working=PICTURE)  # type: ignore[arg-type]
 
         def free(device: torch.device) -> float:
             loaded = [
@@ -78,8 +77,6 @@ def card(parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[fl
 
     monkeypatch.setattr(Transformers, "_outside", lambda self, weights: float("inf"))
     monkeypatch.setattr("easel.engine.transformers.Stream", Counted)
-    for module in ("engine.transformers", "model.training_memory"):
-        monkeypatch.setattr(f"easel.{module}.WORKING_BYTES", PICTURE)
     return made
 
 
@@ -169,7 +166,7 @@ def test_a_training_begins_when_the_picture_that_is_being_painted_is_done(painte
 def test_what_is_learnt_beside_streamed_blocks_is_the_very_same(streamed: int, eight: bool) -> None:
     states = []
     for count in (0, streamed):
-        network = in_eight_bits(eight_blocks()) if eight else eight_blocks()
+        network = tiny_krea.kept_in_eight_bits(eight_blocks()) if eight else eight_blocks()
         if count:
             stream(network, count)
         noise = torch.Generator().manual_seed(0)

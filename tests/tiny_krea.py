@@ -18,9 +18,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from tokenizers.decoders import ByteLevel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Qwen2TokenizerFast, Qwen3VLConfig, Qwen3VLModel
 
+from easel.model.eight_bits import Linear8, is_able, rounded
 from easel.model.prompts import PREFIX, SUFFIX
 
 TRANSFORMER = {
@@ -225,6 +226,20 @@ def save_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return file
+
+
+def kept_in_eight_bits(network: Any) -> Any:
+    """The network with the matrices of its blocks in eight bits, as half precision is loaded into them; each
+    is given up as its successor is made."""
+    for parent in list(network.transformer_blocks.modules()):
+        for name, layer in parent.named_children():
+            if type(layer) is nn.Linear:
+                with torch.device("meta"):
+                    made = Linear8(layer.in_features, layer.out_features)
+                made.weight8, made.weight_scale = rounded(layer.weight.detach())
+                made.able = is_able(layer.weight.device)
+                setattr(parent, name, made)
+    return network
 
 
 def in_eight_bits(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,8 +47,9 @@ class Transformers:
         device: torch.device,
         backend: Backend = PLAIN,
         streamed: int = 0,
+        working: float = WORKING_BYTES,  # of its memory, what a picture takes beside the weights
     ) -> None:
-        self._parts, self._device = parts, device
+        self._parts, self._device, self._working = parts, device, working
         self.backend, self._streamed = backend, streamed
         self._loaded: dict[Weights, Loaded] = {}
         self._left: float | None = None  # bytes that painting may still take while there is learning beside
@@ -63,7 +64,7 @@ class Transformers:
             if self._left is not None and weights not in self._loaded:
                 self._load(weights, self._beside_learning(weights, self._left))
                 self._left -= self._size(weights)
-            if self._left is not None and self._left < WORKING_BYTES:
+            if self._left is not None and self._left < self._working:
                 raise EngineError(no_room_for(weights))
             return self._loaded[weights].painting
 
@@ -73,7 +74,7 @@ class Transformers:
     def spare(self) -> float:
         """Bytes of the device's memory that no picture needs."""
         free = free_memory(self._device) if self._left is None else self._left
-        return max(0.0, free - WORKING_BYTES)
+        return max(0.0, free - self._working)
 
     @contextmanager
     def apart(self, weights: Weights, taken: float) -> Iterator[Apart]:
@@ -102,7 +103,7 @@ class Transformers:
     def _after_others(self, weights: Weights) -> int:
         """Let the others give way where there is no room to paint with this one; how many of its blocks are
         to be streamed."""
-        if on_device(self._parts[weights], self._streamed) + WORKING_BYTES > free_memory(self._device):
+        if on_device(self._parts[weights], self._streamed) + self._working > free_memory(self._device):
             self._loaded = {}
         return self._streamed
 
@@ -110,7 +111,7 @@ class Transformers:
         """The same where so many bytes are left and no other gives way."""
         part = self._parts[weights]
         for streamed in counts(part, self._streamed, self._outside(weights)):
-            if on_device(part, streamed) + WORKING_BYTES <= left:
+            if on_device(part, streamed) + self._working <= left:
                 return streamed
         raise EngineError(no_room_for(weights))
 
@@ -120,10 +121,10 @@ class Transformers:
         sizes = {one: self._size(one) for one in self._loaded}
         free = free_memory(self._device) + sum(sizes.values())
         outside = self._outside(weights)
-        streamed = streamed_for(self._parts, weights, taken, free, outside, self._streamed)
+        streamed = streamed_for(self._parts, weights, taken, free, outside, self._streamed, self._working)
         left = free - in_training(self._parts[weights], streamed) - taken
         others = sum(size for one, size in sizes.items() if one != weights)
-        stay = others + WORKING_BYTES <= left
+        stay = others + self._working <= left
         self._keep(lambda one, kept: len(kept.runs) == streamed if one == weights else stay)
         return streamed
 

@@ -26,15 +26,6 @@ class Linear8(nn.Linear):
         self.register_buffer("weight_scale", torch.ones(out_features, 1))
         self.register_parameter("bias", None)
 
-    @classmethod
-    def of(cls, linear: nn.Linear) -> "Linear8":
-        """The same layer in eight bits."""
-        with torch.device("meta"):
-            made = cls(linear.in_features, linear.out_features)
-        made.weight8, made.weight_scale = rounded(linear.weight.detach())
-        made.able = is_able(linear.weight.device)
-        return made
-
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         return self.widened(torch.bfloat16)
@@ -68,14 +59,3 @@ def multiplied(x: Tensor, weight8: Tensor, scale: Tensor) -> Tensor:
         rows, weight8.t(), scale_a=sizes, scale_b=scale.t(), out_dtype=x.dtype, use_fast_accum=True
     )
     return out.unflatten(0, x.shape[:-1])
-
-
-def in_eight_bits(transformer: nn.Module) -> nn.Module:
-    """The same transformer with the matrices of its blocks in eight bits, each given up as its successor is
-    made."""
-    for block in transformer.get_submodule("transformer_blocks").children():
-        for parent in list(block.modules()):
-            for name, layer in parent.named_children():
-                if type(layer) is nn.Linear:
-                    setattr(parent, name, Linear8.of(layer))
-    return transformer

@@ -1,6 +1,6 @@
 """How Krea's open weights go into the memory that there is: their precision, and what stays outside the GPU.
 
-All figures are computed from what the files say of themselves; what a picture takes beside is an estimate.
+All figures are computed from what the files say of themselves; what a picture takes beside was counted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Literal
 from easel.errors import CheckpointError
 from easel.model.four_bits import four_bits
 from easel.model.gguf_bits import KINDS
-from easel.model.open_weights import WORKING_BYTES, Plan
+from easel.model.open_weights import Plan
 from easel.model.part import KEPT_BY, Part, Precision
 from easel.model.streaming import is_streamed
 
@@ -29,7 +29,7 @@ class Fit:
     def need(self) -> float:
         """Bytes of the device's memory that painting takes, with one transformer at a time."""
         largest = max(on_device(part, self.streamed) for part in self.plan.transformers.values())
-        return largest + self.plan.vae.bytes + WORKING_BYTES + self.text_beside * self.plan.text.bytes
+        return largest + self.plan.vae.bytes + self.plan.working + self.text_beside * self.plan.text.bytes
 
     @property
     def outside(self) -> float:
@@ -132,6 +132,7 @@ def too_little(ways: Sequence[Fit], wanted: Wanted, free: float, outside: float)
         )
     least = min(way.need for way in ways)
     smaller = "" if wanted in ("auto", "nf4") else ", or set EASEL_PRECISION=auto"
+    smaller += ", or do without EASEL_KREA_STYLE_LORA" if ways[0].plan.in_context else ""
     return (
         f"Krea 2 takes {least / 1e9:.1f} GB of memory here, and {free / 1e9:.1f} GB are free: "
         f"take a larger GPU{smaller}"

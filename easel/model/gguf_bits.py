@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from easel.model import gguf_files
 
 KINDS = {kind.name: kind for kind in dequantize_functions if kind.name != "BF16"}  # "Q4_K"
-AT_ONCE = 2**27  # weights that are widened in one go, which takes 10 bytes of each
+AT_ONCE = 2**24  # weights that are widened in one go, which takes 10 bytes of each: less than a step has left
 
 
 class LinearGguf(nn.Linear):

@@ -34,12 +34,13 @@ def wanted(sources: KreaSources) -> dict[str, list[str]]:
 
 def places(
     sources: KreaSources, find: Callable[[str, Sequence[str]], Path]
-) -> tuple[dict[Weights, Path], Path]:
-    """Where the transformers and the other parts are; `find`, which is `here` or `fetched`, says of each."""
+) -> tuple[dict[Weights, Path], Path, bool]:
+    """Where the transformers and the other parts are, and whether there is a style LoRA, as `planned` takes
+    them; `find`, which is `here` or `fetched`, says where each is."""
     found = {source: find(source, folders) for source, folders in wanted(sources).items()}
     named: dict[Weights, str | None] = {"turbo": sources.turbo, "raw": sources.raw}
     transformers = {weights: found[source] for weights, source in named.items() if source}
-    return transformers, found[sources.parts]
+    return transformers, found[sources.parts], bool(sources.style_lora)
 
 
 def fetched(source: str, folders: Sequence[str], memory: float, hub: Any = None) -> Path:

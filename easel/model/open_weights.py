@@ -29,7 +29,8 @@ from easel.model.part import Part, part_of
 from easel.model.prompts import TAPS, PromptEncoder
 from easel.model.wiring import wiring
 
-WORKING_BYTES = 3e9  # what a 1K picture takes beside the weights
+WORKING_BYTES = 2e9  # what a 1K picture takes beside the weights: 1.4 GB by count, and .6 for the rest
+CONTEXT_BYTES = 8e9  # the same with references in its own sequence: 7 GB by count, a LoRA twice among them
 
 
 def transformer_at(place: Path) -> Part:
@@ -123,6 +124,12 @@ class Plan:
     text: Part
     vae: Part
     parts: Path  # the folder of the text encoder, the tokenizer and the autoencoder
+    in_context: bool = False  # whether references may stand in the picture's own sequence
+
+    @property
+    def working(self) -> float:
+        """Bytes that a 1K picture takes beside the weights, at most."""
+        return CONTEXT_BYTES if self.in_context else WORKING_BYTES
 
     @property
     def files(self) -> set[Path]:
@@ -131,7 +138,7 @@ class Plan:
         return {one.file for part in parts for one in part.weights.values()}
 
 
-def planned(transformers: Mapping[Weights, Path], parts: Path) -> Plan:
+def planned(transformers: Mapping[Weights, Path], parts: Path, in_context: bool = False) -> Plan:
     """What is to be loaded from these places; raises CheckpointError saying what is missing or wrong."""
     if parts.is_file():
         raise CheckpointError(
@@ -141,7 +148,7 @@ def planned(transformers: Mapping[Weights, Path], parts: Path) -> Plan:
     for weights, place in transformers.items():
         _check_distilled(weights, place)
     checked: dict[Weights, Part] = {weights: transformer_at(place) for weights, place in transformers.items()}
-    return Plan(checked, text_encoder_at(parts), autoencoder_at(parts), parts)
+    return Plan(checked, text_encoder_at(parts), autoencoder_at(parts), parts, in_context)
 
 
 def _check_distilled(weights: Weights, place: Path) -> None:

@@ -14,7 +14,6 @@ from easel.catalog import Weights
 from easel.errors import EngineError
 from easel.model.fitting import away, on_device
 from easel.model.gguf_bits import AT_ONCE, LinearGguf
-from easel.model.open_weights import WORKING_BYTES
 from easel.model.part import Part
 
 LOST = 1.1  # of activations: gaps between them and what kernels take for themselves, an estimate
@@ -95,11 +94,13 @@ def streamed_for(
     free: float,
     outside: float | None,
     least: int,
+    working: float,
 ) -> int:
     """How many blocks of a transformer are to be streamed while it is learnt on, which takes so many bytes:
     the fewest with which all transformers still paint beside; else it alone; else none.
 
-    `free` are the device's bytes, and `outside` the machine's own, without the transformers that are loaded.
+    `free` are the device's bytes, and `outside` the machine's own, without the transformers that are loaded;
+    `working` are those that a picture takes beside the weights.
     EngineError where there is too little for any of it, saying how much it takes.
     """
     part = parts[weights]
@@ -109,7 +110,7 @@ def streamed_for(
         if name != weights
     ]
     ways = {streamed: in_training(part, streamed) + taken for streamed in counts(part, least, outside)}
-    for beside in (WORKING_BYTES + max(others, default=0), WORKING_BYTES, 0):
+    for beside in (working + max(others, default=0), working, 0):
         for streamed, need in ways.items():
             if need + beside <= free:
                 return streamed

@@ -83,7 +83,7 @@ class KreaPainter:
         backend = fastest(part.network, part.dtype, device, compiles)
         if several:
             backend = replace(backend, peers=several.peers)
-        self._transformers = Transformers(plan.transformers, device, backend, fit.streamed)
+        self._transformers = Transformers(plan.transformers, device, backend, fit.streamed, plan.working)
         self._transformers.take(first)  # the first picture need not wait for it
         self._text = open_weights.load_text(plan.text, plan.parts, text_device)
         self._engine = KreaEngine(self._transformers, self._text, plan.vae.load(device), several)
