@@ -138,7 +138,6 @@ def tokenizer() -> Qwen2TokenizerFast:
 
 def text_encoder(known: Qwen2TokenizerFast) -> Qwen3VLModel:
     """Four layers of Qwen3-VL that hear the words of `known`, with a vision tower of two."""
-    token = dict(zip(SPECIAL, known.convert_tokens_to_ids(list(SPECIAL)), strict=True))
     text = {
         "vocab_size": len(known),
         "hidden_size": 32,
@@ -157,13 +156,21 @@ def text_encoder(known: Qwen2TokenizerFast) -> Qwen3VLModel:
     config = Qwen3VLConfig(
         text_config=text,
         vision_config=VISION,
-        image_token_id=token["<|image_pad|>"],
-        video_token_id=token["<|video_pad|>"],
-        vision_start_token_id=token["<|vision_start|>"],
-        vision_end_token_id=token["<|vision_end|>"],
         tie_word_embeddings=True,
+        **marks(known),
     )
-    return terse(shaken(Qwen3VLModel(config)), token["<|im_end|>"])
+    return terse(shaken(Qwen3VLModel(config)), known.convert_tokens_to_ids("<|im_end|>"))
+
+
+def marks(known: Qwen2TokenizerFast) -> dict[str, int]:
+    """What Qwen3-VL must be told of a tokenizer's special tokens."""
+    named = {
+        "image_token_id": "<|image_pad|>",
+        "video_token_id": "<|video_pad|>",
+        "vision_start_token_id": "<|vision_start|>",
+        "vision_end_token_id": "<|vision_end|>",
+    }
+    return {name: known.convert_tokens_to_ids(token) for name, token in named.items()}
 
 
 @torch.inference_mode()

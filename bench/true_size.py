@@ -1,0 +1,168 @@
+"""Krea's weights at their true size through the whole stack, on a processor; prints seconds and memory.
+
+    python bench/true_size.py FOLDER
+
+Writes 16.5 GB of weights by chance to FOLDER, unless they are there: a transformer of 12.9 billion numbers in a
+GGUF file (`Q4_0`), text encoder and autoencoder in half precision. Starts easel with them and asks it over HTTP
+for a picture without and with a style reference, at 1K. Some 20 GB of free memory are needed.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import gguf
+import numpy as np
+import psutil
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKLQwenImage, Krea2Transformer2DModel
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from transformers import Qwen3VLConfig, Qwen3VLModel
+
+from easel import Client
+from easel.cli.output import show
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+import tiny_krea
+
+PROMPT = "a red fox asleep under a bent apple tree"
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference.png"
+SPREAD = 0.02  # of the weights
+AT_ONCE = 2**20  # blocks of weights that are drawn in one go
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    if not (folder / "turbo.gguf").exists():
+        write_parts(folder)
+        write_transformer(folder / "unfinished.gguf")
+        (folder / "unfinished.gguf").rename(folder / "turbo.gguf")
+    with easel(folder) as (url, token, rows), Client(token, base_url=url) as krea:
+        for name, references in (("alone", []), ("with a reference", [(REFERENCE, 0.8)])):
+            began = time.monotonic()
+            picture = krea.generate(
+                PROMPT, references=references, model="medium-turbo", creativity="raw", seed=1
+            )
+            rows.append((f"a picture {name}", f"{time.monotonic() - began:.0f} s"))
+            picture.save(folder / f"{name.replace(' ', '-')}.png")
+            details = krea.jobs.details(picture.job.job_id).model_dump()
+            rows += [(f"    {part}", str(said)) for part, said in details["details"].items()]
+
+
+def write_transformer(file: Path) -> None:
+    """Matrices of whole blocks in Q4_0, all else in float32, by the names of Krea's own repository."""
+    writer = gguf.GGUFWriter(file, "krea2")
+    with init_empty_weights():
+        state = Krea2Transformer2DModel().state_dict()
+    kinds = {}
+    for name, weight in state.items():
+        shape = [size for size in weight.shape if size > 1] or [1]
+        whole = len(shape) > 1 and shape[-1] % 32 == 0 and "table" not in name
+        kinds[name] = GGMLQuantizationType.Q4_0 if whole else GGMLQuantizationType.F32
+        size, room = GGML_QUANT_SIZES[kinds[name]]
+        nbytes = weight.numel() // size * room
+        writer.add_tensor_info(tiny_krea.official(name), shape, np.dtype(np.float32), nbytes, kinds[name])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    rng = np.random.default_rng(0)
+    with file.open("ab") as out:
+        pad(out)
+        for name, weight in state.items():
+            if kinds[name] is GGMLQuantizationType.F32:
+                around = 1.0 if "norm" in name else 0.0
+                out.write(rng.normal(around, SPREAD, weight.numel()).astype(np.float32).tobytes())
+            else:
+                for blocks in pieces(weight.numel() // 32):
+                    out.write(quantised(rng, blocks).tobytes())
+            pad(out)
+
+
+def pieces(count: int) -> Iterator[int]:
+    """The count in pieces of AT_ONCE at most."""
+    for start in range(0, count, AT_ONCE):
+        yield min(AT_ONCE, count - start)
+
+
+def quantised(rng: np.random.Generator, blocks: int) -> np.ndarray:
+    """So many blocks of Q4_0: a scale in half precision and 32 numbers of four bits."""
+    found = rng.integers(0, 256, (blocks, 18), np.uint8)
+    found[:, :2] = np.full(1, SPREAD / 16**0.5 / 1.15, np.float16).view(np.uint8)
+    return found
+
+
+def pad(out: object) -> None:
+    """To where the next tensor may begin."""
+    out.write(bytes(-out.tell() % 32))
+
+
+def write_parts(folder: Path) -> None:
+    """The text encoder, its tokenizer and the autoencoder, laid out as on the hub."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    known = tiny_krea.tokenizer()
+    known.save_pretrained(folder / "tokenizer")
+    tokens = tiny_krea.marks(known)
+    Qwen3VLModel(Qwen3VLConfig(**tiny_krea.TRUE_TEXT, **tokens)).save_pretrained(folder / "text_encoder")
+    AutoencoderKLQwenImage().save_pretrained(folder / "vae")
+    torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def easel(folder: Path) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    """The whole system with these weights: its address, a token and the rows to print of it, which are printed
+    at its end."""
+    rows: list[tuple[str, str]] = []
+    with tempfile.TemporaryDirectory() as data:
+        ready = Path(data) / "ready.json"
+        settings = {
+            "EASEL_DATA": data,
+            "EASEL_KREA_TURBO": str(folder / "turbo.gguf"),
+            "EASEL_KREA_RAW": "",
+            "EASEL_KREA_PARTS": str(folder),
+            "EASEL_JOB_TIMEOUT": "7200",
+        }
+        command = [sys.executable, "-m", "easel", "serve", "--models", "krea", "--port", "0"]
+        server = subprocess.Popen(
+            [*command, "--ready-file", ready], env=os.environ | settings, stdout=subprocess.DEVNULL
+        )
+        most, over = [0.0], threading.Event()
+        watch = threading.Thread(target=watched, args=(server.pid, most, over))
+        watch.start()
+        try:
+            while not ready.exists():
+                if server.poll() is not None:
+                    sys.exit("easel did not start")
+                time.sleep(0.05)
+            said = json.loads(ready.read_text())
+            yield said["url"], said["token"], rows
+        finally:
+            over.set()
+            watch.join()
+            server.send_signal(signal.SIGTERM)
+            server.wait(timeout=60)
+            show(["of weights by chance", ""], [*rows, ("memory at most", f"{most[0]:.1f} GB")])
+
+
+def watched(server: int, most: list[float], over: threading.Event) -> None:
+    """Keep the most GB of memory that the server's processes hold, until it is over."""
+    while not over.wait(0.5):
+        held = 0
+        for process in psutil.Process(server).children(recursive=True):
+            with suppress(psutil.Error):
+                held += process.memory_info().rss
+        most[0] = max(most[0], held / 1e9)
+
+
+if __name__ == "__main__":
+    main()
