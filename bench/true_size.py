@@ -2,9 +2,9 @@
 
     python bench/true_size.py FOLDER
 
-Writes 16.5 GB of weights by chance to FOLDER, unless they are there: a transformer of 12.9 billion numbers in a
-GGUF file (`Q4_0`), text encoder and autoencoder in half precision. Starts easel with them and asks it over HTTP
-for a picture without and with a style reference, at 1K. Some 20 GB of free memory are needed.
+Writes 16.5 GB of weights by chance to FOLDER, unless they are there: a transformer of 12.9 billion numbers in
+a GGUF file (`Q4_0`), text encoder and autoencoder in half precision. Starts easel with them and asks it over
+HTTP for a picture without and with a style reference, at 1K. Some 20 GB of free memory are needed.
 """
 
 import json
@@ -30,6 +30,7 @@ from transformers import Qwen3VLConfig, Qwen3VLModel
 
 from easel import Client
 from easel.cli.output import show
+from easel.model.prompts import TAPS
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import tiny_krea
@@ -115,13 +116,15 @@ def write_parts(folder: Path) -> None:
     tokens = tiny_krea.marks(known)
     Qwen3VLModel(Qwen3VLConfig(**tiny_krea.TRUE_TEXT, **tokens)).save_pretrained(folder / "text_encoder")
     AutoencoderKLQwenImage().save_pretrained(folder / "vae")
+    index = {"is_distilled": True, "text_encoder_select_layers": TAPS}
+    (folder / "model_index.json").write_text(json.dumps(index))
     torch.set_default_dtype(torch.float32)
 
 
 @contextmanager
 def easel(folder: Path) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
-    """The whole system with these weights: its address, a token and the rows to print of it, which are printed
-    at its end."""
+    """The whole system with these weights: its address, a token, and the rows that are printed of it in the
+    end."""
     rows: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as data:
         ready = Path(data) / "ready.json"
