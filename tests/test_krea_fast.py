@@ -25,7 +25,7 @@ from easel.engine.steps import Steps
 from easel.engine.transformers import Transformers
 from easel.engine.voices import KeptVoices, size
 from easel.errors import Cancelled
-from easel.model import in_context, kernels, open_weights, shared
+from easel.model import eight_bits, in_context, kernels, open_weights, shared
 from easel.model.attention import attend, attend_apart, attend_at, repeated
 from easel.model.backend import PLAIN, Backend, compiled
 from easel.model.eight_bits import Linear8, multiplied, rounded
@@ -406,6 +406,18 @@ def test_a_product_in_eight_bits_is_that_of_the_rounded_numbers():
     assert error.max() < 0.004  # the rounding of bfloat16
     apart = (found.float() - x.float() @ weight.T).abs()
     assert (apart / x.float().norm(dim=-1, keepdim=True) / weight.norm(dim=1)).max() < 0.02
+
+
+def test_a_device_is_trusted_with_eight_bits_once_it_has_multiplied_some_rightly(monkeypatch):
+    cpu, rightly = torch.device("cpu"), torch._scaled_mm
+
+    def missing(*given, **more):
+        raise NotImplementedError("no kernel for this card")
+
+    assert eight_bits.is_right(cpu)
+    for wrongly in (missing, lambda *given, **more: rightly(*given, **more) * 1.1):
+        monkeypatch.setattr("torch._scaled_mm", wrongly)
+        assert not eight_bits.is_right(cpu)
 
 
 def test_nothing_but_zeros_is_rounded_to_zeros():

@@ -1,5 +1,7 @@
 """Matrices in eight bits: multiplied as they are by a GPU that can, else widened one at a time."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,6 +9,8 @@ from torch import Tensor, nn
 EIGHT = torch.float8_e4m3fn
 LARGEST = torch.finfo(EIGHT).max
 ABLE = (8, 9)  # compute capability from which on a GPU multiplies eight bits
+PROBE = 384, 512  # outputs and inputs of a product by which a GPU is judged
+ERROR = 0.06  # of such a product, by the rounding of both sides .04: more is something else
 
 
 class Linear8(nn.Linear):
@@ -40,9 +44,23 @@ class Linear8(nn.Linear):
         return F.linear(x, self.widened(x.dtype))
 
 
+@cache
 def is_able(device: torch.device) -> bool:
     """Whether a device multiplies eight bits as they are."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= ABLE
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= ABLE and is_right(device)
+
+
+def is_right(device: torch.device) -> bool:
+    """Whether products in eight bits come out right on a device: it is tried, for not every build of torch
+    has them for every card."""
+    weight = torch.randn(*PROBE, device=device)
+    x = torch.randn(PROBE[1], PROBE[1], device=device, dtype=torch.bfloat16)
+    try:
+        found = multiplied(x, *rounded(weight)).float()
+    except RuntimeError:
+        return False
+    wanted = x.float() @ weight.T
+    return bool((found - wanted).norm() < ERROR * wanted.norm())
 
 
 def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
