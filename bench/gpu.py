@@ -14,11 +14,10 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +36,7 @@ from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import Qwen3VLConfig, Qwen3VLModel, StaticCache
+from transformers import DynamicCache, Qwen3VLConfig, Qwen3VLModel
 
 from easel.engine import warm
 from easel.engine.krea import PATCH, TOKEN, Conditioning, KreaEngine, best_device
@@ -47,11 +46,11 @@ from easel.model.attention import attend
 from easel.model.backend import PLAIN, Backend
 from easel.model.backend import compiled as halves
 from easel.model.eight_bits import multiplied, rounded
+from easel.model.following import Following, captured
 from easel.model.kernels import seconds
 from easel.model.lora import Change, Style
 from easel.model.prompts import TAPS, PromptEncoder
-from easel.model.sequence import Piece, inputs
-from easel.model.speaker import Speaker
+from easel.model.sequence import inputs
 from easel.model.streaming import Stream, packed
 from easel.model.transformer import fuse_text, grid, predict
 
@@ -229,11 +228,6 @@ class Bench:
         """The backend that a painter takes on this device."""
         fast = warm.fastest(self.model.transformer, self.model.dtype, self.device, False)
         return fast.compiled_as(halves(by=self.by))
-
-    def compiled(self, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """A run compiled into CUDA graphs."""
-        mode = "reduce-overhead" if self.by == "inductor" else None
-        return torch.compile(run, backend=self.by, mode=mode)
 
     def painted(self, **more: Any) -> float:
         """Seconds of a picture of a prompt that was not heard before."""
@@ -556,78 +550,41 @@ def memory(bench: Bench) -> dict[str, Any]:
     return found
 
 
+def speech(bench: Bench) -> dict[str, Any]:
+    """A token that the text encoder says: as transformers has it, by our operations, and those as one graph;
+    and what reading its weights takes, at the rate at which the card copies memory."""
+    model, given = bench.model.text, inputs(bench.model.text, [bench.text.tokens(PROMPT)])
+    length = given["input_ids"].shape[1]
+
+    def heard() -> DynamicCache:
+        cache = DynamicCache()
+        model(**given, past_key_values=cache, use_cache=True)
+        return cache
+
+    place = torch.full((3, 1, 1), length, device=bench.device)
+    theirs = partial(model, input_ids=place[0], position_ids=place, past_key_values=heard(), use_cache=True)
+    large = torch.empty(2**28 if bench.scale.side > 256 else 2**16, dtype=torch.int32, device=bench.device)
+    read = bench.timed(partial(large.copy_, large.clone())) / (2 * large.nbytes)
+    found = {
+        "token by transformers": bench.timed(theirs, SPOKEN),
+        "floor": read * sum(weight.nbytes for weight in model.language_model.parameters()),
+    }
+    for name, graphs in (("token", False), ("token as one graph", True)):
+        following = Following(model, heard(), length, 64 * SPOKEN, graphs)
+        found[name] = told(lambda following=following: bench.timed(partial(following, 0), SPOKEN))
+    return found
+
+
 def graphs(bench: Bench) -> dict[str, Any]:
-    """Whether launching kernels costs anything: steps, and tokens that the text encoder says, as they are and
-    as CUDA graphs. On a processor there is none, and the graph is the plain run."""
+    """Whether launching the kernels of a step costs anything: steps as they are and as CUDA graphs. On a
+    processor there is none, and the graph is the plain run."""
     found: dict[str, Any] = {}
     for side in (bench.scale.side // 4, bench.scale.side // 2, bench.scale.side):
         step = partial(predict, bench.model.transformer, *bench.inputs(side=side))
         found[f"step at {side}"] = bench.timed(step)
-        found[f"step at {side}, replayed"] = told(lambda step=step: bench.timed(replayed(step)))
-    pieces = [bench.text.tokens(PROMPT)]
-    plainly = Speaker(bench.text)._following(pieces, 0, 0)
-    wanted = list(islice(plainly, SPOKEN))
-    found["token"] = bench.timed(lambda: next(plainly), SPOKEN)
-    ways = {"launched": lambda run: run, "replayed": replayed, "compiled": bench.compiled}
-    for name, way in ways.items():
-        found[f"token, {name}"] = told(lambda way=way: spoken(bench, Following(bench, pieces), way, wanted))
+        if torch.cuda.is_available():
+            found[f"step at {side}, replayed"] = told(lambda step=step: bench.timed(captured(step)))
     return found
-
-
-class Following:
-    """The text encoder's next state, with keys and values in memory that stays where it is."""
-
-    def __init__(self, bench: Bench, pieces: Sequence[Piece]) -> None:
-        self.model = bench.model.text
-        given = inputs(self.model, pieces)
-        self.length = given["input_ids"].shape[1]
-        self.cache = StaticCache(self.model.config, max_cache_len=self.length + 16 * SPOKEN)
-        self.state = self.model(**given, past_key_values=self.cache, use_cache=True).last_hidden_state
-        self.token = given["input_ids"][:, -1:].clone()
-        self.place = torch.full((3, 1, 1), self.length, device=bench.device)
-
-    def __call__(self) -> Tensor:
-        given = {"input_ids": self.token, "position_ids": self.place}
-        return self.model(**given, past_key_values=self.cache, use_cache=True).last_hidden_state
-
-    def begin(self) -> None:
-        """Forget what came after the pieces."""
-        for layer in self.cache.layers:
-            layer.cumulative_length.fill_(self.length)
-        self.place.fill_(self.length)
-
-
-def spoken(bench: Bench, following: Following, way: Callable[..., Any], wanted: Sequence[int]) -> str:
-    """Seconds of a token, and how many are those that are wanted."""
-    run, speaker, found = way(following), Speaker(bench.text), []
-    following.begin()
-    state = following.state
-    for _ in wanted:
-        following.token.fill_(speaker._logits(state[0, -1]).argmax())
-        found.append(int(following.token))
-        state = run()
-        following.place += 1
-    same = sum(a == b for a, b in zip(found, wanted, strict=True))
-    return f"{bench.timed(run, SPOKEN):.2g} s, {same} of {len(wanted)} tokens are the same"
-
-
-def replayed(run: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """A run as a CUDA graph."""
-    if not torch.cuda.is_available():
-        return run
-    beside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):
-        run()
-    torch.cuda.current_stream().wait_stream(beside)
-    with torch.cuda.graph(graph):
-        out = run()
-
-    def again() -> Tensor:
-        graph.replay()
-        return out
-
-    return again
 
 
 def told(measure: Callable[[], Any]) -> Any:
@@ -666,6 +623,7 @@ PARTS = (
     batches,
     fused_matrices,
     memory,
+    speech,
     stock_compiled,
     in_a_style,
     in_context,

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 
 import pytest
 import torch
@@ -175,7 +174,7 @@ def test_the_text_encoder_may_be_asked_from_two_threads_at_once(tiny_turbo):
 
     def first_words(colour: str) -> list[int]:
         picture = [encoder.tokens("<|vision_start|>"), Together([seen(Image.new("RGB", (64, 64), colour))])]
-        return list(islice(speaker._following([*picture, encoder.tokens(colour)], 0, 0), 24))
+        return list(speaker._following([*picture, encoder.tokens(colour)], 24, 0, 0))
 
     colours = ["red", "green", "blue", "white"] * 4
     with ThreadPoolExecutor(4) as threads:

@@ -1,7 +1,6 @@
 """Qwen3-VL, the text encoder, asked for words: the same weights hear prompts and answer questions."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count, islice
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from easel.errors import NoAnswer
+from easel.model.following import Following
 from easel.model.prompts import PICTURE, PICTURE_END, PromptEncoder, said
 from easel.model.sequence import Piece, Together, inputs, positions, seen
 
@@ -27,8 +27,8 @@ class Speaker:
 
     name = "the text encoder"
 
-    def __init__(self, encoder: PromptEncoder) -> None:
-        self._encoder, self._model = encoder, encoder.model
+    def __init__(self, encoder: PromptEncoder, graphs: bool = False) -> None:
+        self._encoder, self._model, self._graphs = encoder, encoder.model, graphs
         self._end = encoder.tokenizer.convert_tokens_to_ids(END)
 
     def ask(
@@ -53,7 +53,7 @@ class Speaker:
         ]
         pieces = [text(SYSTEM + instruction + USER), *shown, text(said(question) + ANSWER)]
         found: list[int] = []
-        for token in islice(self._following(pieces, temperature, seed), most):
+        for token in self._following(pieces, most, temperature, seed):
             if token == self._end:
                 return self._encoder.tokenizer.decode(found, skip_special_tokens=True).strip()
             found.append(token)
@@ -62,17 +62,17 @@ class Speaker:
         raise NoAnswer(f"the answer was not at its end after {most} tokens")
 
     @torch.inference_mode()
-    def _following(self, pieces: Sequence[Piece], temperature: float, seed: int) -> Iterator[int]:
-        """The tokens that follow `pieces`, without end."""
-        generator = torch.Generator().manual_seed(seed)
-        given: dict[str, Any] = inputs(self._model, pieces)
-        cache = DynamicCache()
-        for place in count(int(positions(pieces).max()) + 1):
-            states = self._model(**given, past_key_values=cache, use_cache=True).last_hidden_state
-            token = drawn(self._logits(states[0, -1]), temperature, generator)
+    def _following(self, pieces: Sequence[Piece], most: int, temperature: float, seed: int) -> Iterator[int]:
+        """The tokens that follow `pieces`, as many as `most`."""
+        generator, cache = torch.Generator().manual_seed(seed), DynamicCache()
+        given = inputs(self._model, pieces)
+        state = self._model(**given, past_key_values=cache, use_cache=True).last_hidden_state[0, -1]
+        place = int(positions(pieces).max()) + 1
+        following = Following(self._model, cache, place, most, self._graphs)
+        for _ in range(most):
+            token = drawn(self._logits(state), temperature, generator)
             yield token
-            where = torch.full((3, 1, 1), place, device=self._model.device)
-            given = {"input_ids": where.new_tensor([[token]]), "position_ids": where}
+            state = following(token)
 
     def _logits(self, state: Tensor) -> Tensor:
         """How likely each token is to follow, (V,): by a head of its own where there is one, else by the

@@ -42,14 +42,14 @@ class Mute:
         raise NoAnswer(self._why)
 
 
-def speaker_of(text: PromptEncoder, is_fast: bool) -> Speaker | Mute:
+def speaker_of(text: PromptEncoder, is_fast: bool, graphs: bool = False) -> Speaker | Mute:
     """The text encoder as a language model; it does not speak where it has no head for words, or where it is
-    not `is_fast`, on the processor beside a GPU: an answer would take minutes."""
+    not `is_fast`, on the processor beside a GPU: an answer would take minutes. `graphs` are CUDA graphs."""
     if not speaks(text.model):
         return Mute("the text encoder has no lm_head for words: set EASEL_EXPANDER_URL")
     if not is_fast:
         return Mute("the GPU has no room for the text encoder: set EASEL_EXPANDER_URL")
-    return Speaker(text)
+    return Speaker(text, graphs)
 
 
 def expander_of(chat: Chat | None, speaker: Speaker | Mute) -> Expander:

@@ -87,7 +87,7 @@ class KreaPainter:
         self._transformers.take(first)  # the first picture need not wait for it
         self._text = open_weights.load_text(plan.text, plan.parts, text_device)
         self._engine = KreaEngine(self._transformers, self._text, plan.vae.load(device), several)
-        self._speaker = speaker_of(self._text, is_fast=text_device == device)
+        self._speaker = speaker_of(self._text, is_fast=text_device == device, graphs=compiles)
         self._expander = expander_of(chat, self._speaker)
         if device.type == "cuda":
             warm(self._engine, self._transformers, first, self._wardrobe.reads_in_context(first))
