@@ -583,7 +583,9 @@ def graphs(bench: Bench) -> dict[str, Any]:
         step = partial(predict, bench.model.transformer, *bench.inputs(side=side))
         found[f"step at {side}"] = bench.timed(step)
         if torch.cuda.is_available():
-            found[f"step at {side}, replayed"] = told(lambda step=step: bench.timed(captured(step)))
+            found[f"step at {side}, replayed"] = told(
+                lambda step=step: bench.timed(captured(step, bench.device))
+            )
     return found
 
 

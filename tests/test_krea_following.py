@@ -63,10 +63,10 @@ class Operations(TorchDispatchMode):
 def test_a_graph_of_a_token_is_replayed_if_it_gives_what_its_operations_give(text, monkeypatch):
     replays = []
 
-    def graph(run, turned=1.0):
+    def graph(run, device, turned=1.0):
         return lambda: replays.append(1) or turned * run()
 
-    def refused(run):
+    def refused(run, device):
         raise torch.AcceleratorError("operation not permitted when stream is capturing")
 
     said = [3, 1, 4, 1, 5]
