@@ -104,7 +104,9 @@ class KreaPainter:
         encoder. Raises CheckpointError saying what is wrong."""
         device, *others = (best_device(name) for name in on_device.split(","))
         if device.type == "cuda":
-            torch.cuda.set_device(device.index or 0)  # what names no device would begin something on the first
+            torch.cuda.set_device(
+                device.index or 0
+            )  # what names no device would begin something on the first
         free = free_memory(device)
         outside = memory_outside() if device.type == "cuda" else None
         plan = open_weights.planned(*places(sources, partial(fetched, memory=free + (outside or 0))))
