@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -242,3 +244,24 @@ def test_what_dies_after_a_good_while_is_started_again_at_once(
 
 def test_a_stop_does_not_wait_for_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pauses(tmp_path / "ends", monkeypatch, 1, first=30) == [30]
+
+
+def test_a_process_that_waits_for_ever_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
+    program = tmp_path / "parent.py"
+    program.write_text(
+        "import os, signal, threading\n"
+        "from multiprocessing import Pipe, get_context\n"
+        "from easel import process\n"
+        "def wait(pipe):\n"
+        "    process.end_with_parent()\n"
+        "    pipe.send(os.getpid())\n"
+        "    threading.Event().wait(60)\n"
+        "if __name__ == '__main__':\n"
+        "    here, there = Pipe()\n"
+        "    get_context('spawn').Process(target=wait, args=[there], daemon=True).start()\n"
+        "    print(here.recv(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, str(program)], stdout=subprocess.PIPE, text=True, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    assert "Its parent is gone, and the process ends" in done.stdout, "which is closed when both have ended"

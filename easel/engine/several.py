@@ -5,17 +5,14 @@ sampling begins with, and hear after each step whether it goes on.
 """
 
 import io
-import os
 import signal
 import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from threading import Thread
 from typing import Any
 
 import structlog
@@ -34,12 +31,11 @@ from easel.model.lora import Changes, Style
 from easel.model.part import Part
 from easel.model.peers import Peers
 from easel.model.worn import worn
-from easel.process import log_to_stderr
+from easel.process import end_with_parent, log_to_stderr
 
 log = structlog.get_logger()
 
 TIMEOUT = timedelta(seconds=120)  # of one exchange; the first waits for a compiler
-ENDING_SECONDS = 1.0  # for a process whose leader is gone to end by itself
 GO, STOP = b"go", b"stop"
 SENT = 11  # styles: as many as one picture may name, and the LoRA that reads references
 
@@ -151,24 +147,14 @@ def follow(
     """Compute pictures with the others until the leader is gone; the log says why it ends."""
     log_to_stderr()
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)  # it ends when its leader does
-    Thread(target=end_with_leader, args=[device], daemon=True).start()
+        signal.signal(name, signal.SIG_IGN)  # it ends with its leader
+    end_with_parent()
     try:
         obey(leader, address, rank, size, parts, device, compiles)
     except (EOFError, ConnectionError):
         log.info("The process of a further GPU ends: its leader has let it go", device=str(device))
     except Exception:
         log.exception("The process of a further GPU ended", device=str(device))
-
-
-def end_with_leader(device: torch.device) -> None:
-    """End this process when its leader's has, also where it waits for another and holds a GPU's memory."""
-    leader = parent_process()
-    assert leader
-    leader.join()
-    time.sleep(ENDING_SECONDS)
-    log.warning("The process of a further GPU ends: its leader's is gone", device=str(device))
-    os._exit(1)
 
 
 def obey(
