@@ -1,7 +1,6 @@
 """python -m pytest tests/test_krea_lost.py — a GPU that is lost, and what becomes of the job."""
 
 import asyncio
-from collections.abc import Iterator
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,6 @@ def sources(tiny_turbo: Path, tiny_raw: Path) -> KreaSources:
 @pytest.fixture(scope="module")
 def painter(sources: KreaSources) -> KreaPainter:
     return KreaPainter.load(sources, "cpu")
-
-
-@pytest.fixture
-def together(sources: KreaSources, capfd: pytest.CaptureFixture[str]) -> Iterator[KreaPainter]:
-    """Two processes; what the other says is captured from its start."""
-    yield KreaPainter.load(sources, "cpu,cpu")
-    dist.destroy_process_group()
 
 
 def raising(*given: Any, **named: Any) -> Any:
@@ -127,32 +119,32 @@ def test_a_gpu_may_break_while_the_weights_are_loaded(
 def test_a_job_within_which_a_process_of_another_gpu_ends_is_painted_by_another_worker(
     database_url: str,
     blobs: Blobs,
+    sources: KreaSources,
     painter: KreaPainter,
-    together: KreaPainter,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    several = together._engine._several
-    assert several is not None
-    send = several._send
-    messages = iter([b"what is no order"])
-    monkeypatch.setattr(several, "_send", lambda data: send(next(messages, data)))
-
-    async def story() -> None:
+    async def story(together: KreaPainter) -> None:
         async with opened(database_url) as database:
             job_id = await submitted(database)
-            with pytest.raises(EngineLost, match="a picture on several GPUs broke off: "):
-                await worker_of(database, blobs, lambda: together).run()
-            assert (await job(database, job_id)).status == "queued"
-            with pytest.raises(EngineLost, match="a process of another GPU is gone"):
-                await worker_of(database, blobs, lambda: together).run()
-            assert (await job(database, job_id)).status == "queued"
+            for reason in ("a picture on several GPUs broke off: ", "a process of another GPU is gone"):
+                with pytest.raises(EngineLost, match=reason):
+                    await worker_of(database, blobs, lambda: together).run()
+                assert (await job(database, job_id)).status == "queued"
             async with working(database, blobs, painter, safety="off"):
                 assert (await ended(database, job_id)).status == "completed"
             assert await counted(database, "SELECT claims FROM jobs") == 3
             assert await counted(database, "SELECT count(*) FROM ledger") == 1
 
-    asyncio.run(story())
+    together = KreaPainter.load(sources, "cpu,cpu")
+    several = together._engine._several
+    assert several is not None
+    send, messages = several._send, iter([b"what is no order"])
+    monkeypatch.setattr(several, "_send", lambda data: send(next(messages, data)))
+    try:
+        asyncio.run(story(together))
+    finally:
+        dist.destroy_process_group()
     for process in active_children():
         process.join(10)
     assert "The process of a further GPU ended" in capfd.readouterr().err
