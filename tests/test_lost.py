@@ -113,7 +113,7 @@ def test_a_painter_that_hangs_costs_its_own_job_and_not_the_next(
             assert await counted(database, "SELECT count(*) FROM ledger") == 1
 
     asyncio.run(story())
-    assert "A job timed out, and 0.5 seconds later was still being painted" in capfd.readouterr().err
+    assert "a job timed out, and 0.5 seconds later was still being painted" in capfd.readouterr().err
 
 
 def test_a_lost_engine_gives_its_job_back_at_once_and_says_why_it_left(

@@ -7,7 +7,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 
-from easel.errors import EngineLost
+from easel.errors import EngineLost, JobError
 
 Given = ParamSpec("Given")
 Thing = TypeVar("Thing")
@@ -30,9 +30,11 @@ def fault_of(device: torch.device) -> str | None:
 
 @contextmanager
 def computing_on(device: torch.device) -> Iterator[None]:
-    """EngineLost in place of whatever ends the block where the device is broken by then."""
+    """EngineLost in place of the error that ends the block, where the device is broken by then."""
     try:
         yield
+    except (EngineLost, JobError):
+        raise
     except Exception as error:
         if fault := fault_of(device):
             raise EngineLost(f"{device} computes no more: {fault}") from error

@@ -134,7 +134,7 @@ class Worker:
         """Take nothing more, and end: a new process may go on."""
         log.error("The engine is lost, and the worker ends", error=lost.message)
         self._lost = self._lost or lost
-        self._self = replace(self._self, state="failed", error=f"the engine was lost: {lost.message}")
+        self._self = replace(self._self, state="failed", error=f"the engine was lost: {self._lost.message}")
         self._news.set()
         self.stop()
 
@@ -142,8 +142,7 @@ class Worker:
         """Let another worker begin the job, unless it has taken enough of them down."""
         if claim.claims < MOST_CLAIMS:
             return await jobs.give_back(self._database, claim, entry)
-        message = f"{BEGUN_TOO_OFTEN}: {lost.message}"
-        await self._fail(claim, entry, EngineError(message))
+        await self._fail(claim, entry, EngineError(f"{BEGUN_TOO_OFTEN}: {lost.message}"))
 
     async def _fail(self, claim: jobs.Claim, entry: Entry, error: JobError) -> None:
         log.warning("Job failed", job=str(claim.id), code=error.code, error=error.message)
@@ -161,7 +160,7 @@ class Worker:
         takes no longer than a whole picture may."""
         seconds = max(PATIENCE_SECONDS, self._settings.job_timeout)
         if not await workshop.is_left(seconds):
-            self._lose(EngineLost(f"A job timed out, and {seconds:g} seconds later was still being painted"))
+            self._lose(EngineLost(f"a job timed out, and {seconds:g} seconds later was still being painted"))
 
     async def _train(self, entry: Entry) -> None:
         await self._do(entry)
