@@ -19,6 +19,7 @@ EaselError
 │   ├── EngineError             engine_error
 │   ├── JobTimeout              timeout
 │   └── Cancelled               cancelled, or taken over by another worker
+├── EngineLost                  this process paints no more, and a new one may: the job is not at fault
 ├── CheckpointError             a checkpoint folder that cannot be loaded
 ├── Unfiltered                  Krea's weights would be served without a content filter
 ├── StyleError                  a file that is no style for the models here
@@ -164,6 +165,10 @@ class Cancelled(JobError):
     """The job was cancelled, or another worker has taken it over."""
 
     code = "cancelled"
+
+
+class EngineLost(EaselError):
+    """The engine can paint nothing more in this process."""
 
 
 class CheckpointError(EaselError):

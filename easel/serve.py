@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -26,7 +27,9 @@ from easel.store.opening import open_blobs, open_database
 
 START_SECONDS = 60.0
 STOP_SECONDS = 9.0
-RESTART_SECONDS = 0.3
+RESTART_SECONDS = 0.3  # before what died is started again; twice as long each time that it dies soon
+MOST_RESTART_SECONDS = 30.0
+STEADY_SECONDS = 60.0  # what died later than that had started well
 WATCH_SECONDS = 1.0
 LET_GO_SECONDS = 5.0  # that a server which was killed may take to leave its port
 
@@ -131,7 +134,9 @@ async def keep_running(
     command: str, environment: dict[str, str], stopping: asyncio.Event, pass_fds: list[int] | None = None
 ) -> None:
     """Run `easel <command>`, again whenever it dies, until the stop; then see it out."""
+    pause = RESTART_SECONDS
     while not stopping.is_set():
+        begun = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "easel", command),
@@ -144,8 +149,13 @@ async def keep_running(
         stop.cancel()
         if stopping.is_set():
             return await _see_out(process)
-        log.warning("Died, and is started again", command=command, returncode=process.returncode)
-        await asyncio.sleep(RESTART_SECONDS)
+        if time.monotonic() - begun > STEADY_SECONDS:
+            pause = RESTART_SECONDS
+        died = {"command": command, "returncode": process.returncode}
+        log.warning("Died, and is started again", **died, in_seconds=pause)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), pause)
+        pause = min(2 * pause, MOST_RESTART_SECONDS)
 
 
 async def _see_out(process: asyncio.subprocess.Process) -> None:

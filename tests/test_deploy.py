@@ -150,6 +150,12 @@ def test_every_model_is_painted_in_each_set_up() -> None:
     assert sorted(variant for command in fleet for variant in painted(command)) == sorted(MODELS)
 
 
+def test_what_ends_with_an_error_is_started_again() -> None:
+    assert {service["restart"] for service in COMPOSE["services"].values()} == {"unless-stopped"}
+    for deployment in of_kind("Deployment").values():  # whose pods are always started again
+        assert deployment["template"]["spec"].get("restartPolicy", "Always") == "Always"
+
+
 def test_what_the_cluster_names_is_there() -> None:
     for name, scaled in of_kind("ScaledObject").items():
         assert scaled["scaleTargetRef"]["name"] == name

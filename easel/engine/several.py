@@ -26,11 +26,12 @@ from easel.engine.sampler import OnStep
 from easel.engine.transformers import Transformers
 from easel.engine.voices import KeptVoices, room_beside
 from easel.engine.warm import fastest
-from easel.errors import CheckpointError, EngineError
+from easel.errors import CheckpointError, EngineLost
 from easel.model.lora import Changes, Style
 from easel.model.part import Part
 from easel.model.peers import Peers
 from easel.model.worn import worn
+from easel.process import end_with_parent, log_to_stderr
 
 log = structlog.get_logger()
 
@@ -91,8 +92,8 @@ class Several:
     @contextmanager
     def led(self, order: Order, tell: OnStep) -> Iterator[OnStep]:
         """Within the block the others sample the picture too. Gives `tell`, and word for them of whether the
-        sampling goes on. Where it ends in another way they wait for what will not come, so they are let go.
-        EngineError where one is gone."""
+        sampling goes on. Where it ends in another way they wait for what will not come, so they are let go:
+        EngineLost, as where one is gone. Out of memory is a picture's own end; the next finds them gone."""
         written, stopped = io.BytesIO(), False
         torch.save(self._sent.lightened(order), written)
         self._send(written.getvalue())
@@ -109,10 +110,14 @@ class Several:
 
         try:
             yield told
-        except BaseException:
-            if not stopped:
-                self._let_go()
-            raise
+        except Exception as error:
+            if stopped:
+                raise
+            self._let_go()
+            if isinstance(error, EngineLost | torch.OutOfMemoryError):
+                raise
+            why = str(error).partition("\n")[0]
+            raise EngineLost(f"a picture on several GPUs broke off: {type(error).__name__}: {why}") from error
 
     def _let_go(self) -> None:
         for other in self._others:
@@ -123,7 +128,7 @@ class Several:
             for other in self._others:
                 other.send_bytes(data)
         except OSError:
-            raise EngineError("a process of another GPU is gone: start the worker again") from None
+            raise EngineLost("a process of another GPU is gone: its last words are in the log") from None
 
 
 class Stopped(Exception):
@@ -139,9 +144,29 @@ def follow(
     device: torch.device,
     compiles: bool,
 ) -> None:
-    """Compute pictures with the others until the leader is gone."""
+    """Compute pictures with the others until the leader is gone; the log says why it ends."""
+    log_to_stderr()
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)  # it ends when its leader does
+        signal.signal(name, signal.SIG_IGN)  # it ends with its leader
+    end_with_parent()
+    try:
+        obey(leader, address, rank, size, parts, device, compiles)
+    except (EOFError, ConnectionError):
+        log.info("The process of a further GPU ends: its leader has let it go", device=str(device))
+    except Exception:
+        log.exception("The process of a further GPU ended", device=str(device))
+
+
+def obey(
+    leader: Connection,
+    address: str,
+    rank: int,
+    size: int,
+    parts: Mapping[Weights, Part],
+    device: torch.device,
+    compiles: bool,
+) -> None:
+    """Load what the leader has, and take part in its pictures. EOFError when it is gone."""
     part = next(iter(parts.values()))
     backend = fastest(part.network, part.dtype, device, compiles)
     transformers = Transformers(parts, device, replace(backend, peers=joined(address, rank, size, device)))
@@ -159,11 +184,6 @@ def follow(
             take_part(transformers, sent.restored(order), voices, hear_on)
         except Stopped:
             continue
-        except EOFError:
-            return
-        except RuntimeError as error:
-            log.error("The process of a further GPU ended", device=str(device), error=str(error))
-            return
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from easel.errors import Cancelled, CheckpointError, EngineError, JobError, JobTimeout
+from easel.errors import Cancelled, CheckpointError, EngineError, EngineLost, JobError, JobTimeout
 from easel.ids import new_id
 from easel.jobs.analyse import analyse
 from easel.jobs.deliver import deliver
@@ -33,8 +33,10 @@ from easel.store.jobs import Analysis, Generation, Training
 from easel.store.queue import Entry
 
 MOST_CLAIMS = 5  # a job that took as many workers down with it is given up
+BEGUN_TOO_OFTEN = f"The job was begun {MOST_CLAIMS} times and its worker ended each time"
 DELIVERIES_AT_ONCE = 100
 TRAINING_SECONDS = 12 * 3600.0
+PATIENCE_SECONDS = 60.0  # with a thread that is to leave a job, at least
 YIELDING = 10  # how much a training gives way to the painting beside it, as `nice` counts it
 PRESENCE_SECONDS = 2.0
 PRUNE_SECONDS = 600.0
@@ -59,6 +61,7 @@ class Worker:
         self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading", taken)
         self._news = asyncio.Event()  # the state has changed
         self._tools: tuple[Painter, Guard] | None = None
+        self._lost: EngineLost | None = None
         self._jobs = Line(database, lines, self._self.id, 1, self._do)
         self._trainings = Line(database, [queue.TRAIN], self._self.id, 1, self._train)
         self._receivers: Counter[str] = Counter()  # being sent to
@@ -71,7 +74,9 @@ class Worker:
         self._deliveries.stop()
 
     async def run(self) -> None:
-        """Work until stopped; without a painter, deliver webhooks and leave the jobs to other workers."""
+        """Work until stopped; without a painter, deliver webhooks and leave the jobs to other workers.
+
+        EngineLost where the painter can go on only in a new process."""
         background = [asyncio.create_task(self._be_present()), asyncio.create_task(self._prune())]
         delivering = asyncio.create_task(self._deliveries.run())
         await self._load_tools()
@@ -83,11 +88,16 @@ class Worker:
         await asyncio.gather(*begun)
         for task in background:
             task.cancel()
+        if self._lost:
+            await workers.say(self._database, self._self)  # so that it is known why, until it is forgotten
+            raise self._lost
         await workers.leave(self._database, self._self.id)
 
     async def _load_tools(self) -> None:
         try:
             painter, guard = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        except EngineLost as lost:
+            self._lose(lost)
         except Exception as error:
             known = isinstance(error, CheckpointError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
@@ -104,44 +114,75 @@ class Worker:
         claim = await jobs.claim(self._database, entry.row)
         if claim is None:
             return await jobs.discard(self._database, entry)
+        workshop = self._workshop(claim, entry)
         try:
-            made = await self._made(claim, entry)
+            made = await self._made(claim, workshop)
         except Cancelled:
             await jobs.discard(self._database, entry)
+        except EngineLost as lost:
+            self._lose(lost)
+            await self._hand_on(claim, entry, lost)
+        except JobTimeout as error:
+            await self._fail(claim, entry, error)
+            await self._see_left(workshop)
         except JobError as error:
-            log.warning("Job failed", job=str(claim.id), code=error.code, error=error.message)
-            await jobs.fail(
-                self._database,
-                claim,
-                entry,
-                code=error.code,
-                message=error.message,
-                limits=self._settings.limits,
-            )
+            await self._fail(claim, entry, error)
         else:
             await jobs.complete(self._database, claim, entry, **vars(made), limits=self._settings.limits)
+
+    def _lose(self, lost: EngineLost) -> None:
+        """Take nothing more, and end: a new process may go on."""
+        log.error("The engine is lost, and the worker ends", error=lost.message)
+        self._lost = self._lost or lost
+        self._self = replace(self._self, state="failed", error=f"the engine was lost: {self._lost.message}")
+        self._news.set()
+        self.stop()
+
+    async def _hand_on(self, claim: jobs.Claim, entry: Entry, lost: EngineLost) -> None:
+        """Let another worker begin the job, unless it has taken enough of them down."""
+        if claim.claims < MOST_CLAIMS:
+            return await jobs.give_back(self._database, claim, entry)
+        await self._fail(claim, entry, EngineError(f"{BEGUN_TOO_OFTEN}: {lost.message}"))
+
+    async def _fail(self, claim: jobs.Claim, entry: Entry, error: JobError) -> None:
+        log.warning("Job failed", job=str(claim.id), code=error.code, error=error.message)
+        await jobs.fail(
+            self._database,
+            claim,
+            entry,
+            code=error.code,
+            message=error.message,
+            limits=self._settings.limits,
+        )
+
+    async def _see_left(self, workshop: Workshop) -> None:
+        """Take no other job until the thread has left one that timed out, which it does behind a step: that
+        takes no longer than a whole picture may."""
+        seconds = max(PATIENCE_SECONDS, self._settings.job_timeout)
+        if not await workshop.is_left(seconds):
+            self._lose(EngineLost(f"a job timed out, and {seconds:g} seconds later was still being painted"))
 
     async def _train(self, entry: Entry) -> None:
         await self._do(entry)
         await jobs.sweep(self._database, self._blobs, entry.row)
 
-    async def _made(self, claim: Generation | Analysis | Training, entry: Entry) -> Made:
+    def _workshop(self, claim: jobs.Claim, entry: Entry) -> Workshop:
         assert self._tools, "jobs are taken once the painter is loaded"
-        if claim.claims > MOST_CLAIMS:
-            raise EngineError(f"The job was begun {MOST_CLAIMS} times and its worker ended each time")
         painter, guard = self._tools
-        trains = isinstance(claim, Training)
-        thread = self._trainer if trains else self._thread
-        workshop = Workshop(
+        return Workshop(
             painter,
             guard,
-            thread,
+            self._trainer if isinstance(claim, Training) else self._thread,
             self._database,
             self._blobs,
             self._settings.allow_networks,
             leave=partial(self._jobs.release, entry),
         )
-        seconds = TRAINING_SECONDS if trains else self._settings.job_timeout
+
+    async def _made(self, claim: Generation | Analysis | Training, workshop: Workshop) -> Made:
+        if claim.claims > MOST_CLAIMS:
+            raise EngineError(BEGUN_TOO_OFTEN)
+        seconds = TRAINING_SECONDS if isinstance(claim, Training) else self._settings.job_timeout
 
         async def report(progress: Progress) -> None:
             await jobs.report(self._database, claim, progress)

@@ -3,14 +3,15 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from obstore.exceptions import BaseError as BlobsError
 
 from easel import outbound, pictures
-from easel.errors import EngineError, JobError, NotFound
+from easel.errors import EngineError, EngineLost, JobError, NotFound
 from easel.ids import file_key
 from easel.safety.guard import Guard
 from easel.schema.jobs import Progress
@@ -23,7 +24,7 @@ Report = Callable[[Progress], Coroutine[Any, Any, None]]
 Thing = TypeVar("Thing")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Workshop:
     """What every job works with."""
 
@@ -34,6 +35,7 @@ class Workshop:
     blobs: Blobs
     allow_networks: Sequence[str]
     leave: Callable[[], None]  # says that this job needs the painter no longer
+    _at_work: "Future[Any] | None" = field(default=None, init=False)
 
     async def fetched(self, url: str) -> bytes:
         """The bytes behind the URL of a picture, or OutboundError or PictureError."""
@@ -48,12 +50,22 @@ class Workshop:
 
     async def at_the_easel(self, work: Callable[[], Thing]) -> Thing:
         """What the painter makes in its thread; what is no fault of the job's is an EngineError."""
+        begun = self._at_work = self.thread.submit(work)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.thread, work)
-        except (JobError, BlobsError, *AWAY):
+            return await asyncio.wrap_future(begun)
+        except (JobError, EngineLost, BlobsError, *AWAY):
             raise
         except Exception as error:
             raise EngineError(f"The engine failed: {type(error).__name__}: {error}") from error
+
+    async def is_left(self, seconds: float) -> bool:
+        """Whether the thread is done with this job's work, within so many seconds."""
+        begun = [asyncio.wrap_future(self._at_work)] if self._at_work else []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*begun, return_exceptions=True)
+                return True
+        return False
 
 
 @dataclass(frozen=True)

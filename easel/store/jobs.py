@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -352,6 +352,16 @@ async def get_on(database: Database, claim: Claim) -> None:
     """Count the job's beginnings anew: what it has done is kept, so that its worker's end costs little."""
     async with database.begin() as connection:
         await connection.execute(update(tables.Job).where(*_held(claim)).values(claims=1))
+
+
+async def give_back(database: Database, claim: Claim, entry: Entry) -> None:
+    """Queue a job again, in its turn, for another to begin; nothing if it is no longer ours."""
+    again = update(tables.Job).where(*_held(claim)).values(status="queued", lease=None)
+    async with database.begin() as connection:
+        line = func.coalesce(tables.Job.variant, tables.Job.kind)
+        if found := await connection.scalar(again.returning(line)):
+            await queue.put_off(connection, entry, timedelta())
+            await ring(connection, found)
 
 
 async def complete(

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageOps
 
 from easel.catalog import RECIPES, Model
+from easel.engine.faults import computing_on, watched
 from easel.engine.krea import (
     Conditioning,
     KreaEngine,
@@ -75,7 +76,7 @@ class KreaPainter:
         plan, (device, *others) = fit.plan, devices
         text_device = device if fit.text_beside else torch.device("cpu")
         self.checkpoint = f"krea-2-{fingerprint(plan.files | ({style_lora} if style_lora else set()))}"
-        self._fit, self._plan, self._device, self._reader = fit, plan, device, reader
+        self._fit, self._plan, self.device, self._reader = fit, plan, device, reader
         self._wardrobe = KreaWardrobe(plan.transformers, device, style_lora)
         self._wiring = wiring(style_lora) if style_lora else None
         first, part = next(iter(plan.transformers.items()))
@@ -119,8 +120,10 @@ class KreaPainter:
         log.info("Krea 2 fits", **fit.told)
         lora = Path(sources.style_lora).expanduser() if sources.style_lora else None
         looks = krea2.filled(LookReader, reader)
-        return cls(fit, [device, *others], lora, looks, chat, sources.compiles)
+        with computing_on(device):
+            return cls(fit, [device, *others], lora, looks, chat, sources.compiles)
 
+    @watched
     def paint(
         self,
         request: GenerationRequest,
@@ -202,21 +205,23 @@ class KreaPainter:
             "creativity": request.creativity,
             "prompt_cut": self._engine.cuts(conditioning.prompt),
             "fit": self._fit.told,
-            "memory_gb": peak_gb(self._device),
+            "memory_gb": peak_gb(self.device),
             "timings": {f"{part}_seconds": round(s, 3) for part, s in self._engine.seconds.items()},
         }
 
+    @watched
     def analyse(self, pictures: Iterable[Image.Image], going_on: Callable[[], None] = unheard) -> Taste:
         """Read a moodboard: the small model's reader groups its pictures, the text encoder finds words."""
         return told_taste(pictures, self._reader, self._speaker, going_on)
 
+    @watched
     def train(self, lessons: Iterable[Lesson], recipe: TrainingRecipe, notebook: Notebook) -> Trained:
         """Learn a LoRA on Raw; what paints stays as it is. EngineError where there is no Raw, or too little
         memory."""
         if "raw" not in self._plan.transformers:
             raise EngineError("Styles are trained on Krea-2-Raw: set EASEL_KREA_RAW to where it is")
         part = self._plan.transformers["raw"]
-        taken = memory_of(part, self._device)
+        taken = memory_of(part, self.device)
         try:
             with self._engine.apart("raw", taken) as apart:
                 describe = partial(contents, model=self._speaker)
