@@ -20,11 +20,11 @@ from easel.api.rates import Rates
 from easel.engine.null import NullPainter
 from easel.errors import TooManyRequests
 from easel.schema.generation import GenerationRequest
-from easel.settings import Limits
-from easel.store import events, jobs, queue, workspaces
+from easel.settings import UNLIMITED, Limits
+from easel.store import asking, claims, ends, events, queue, workspaces
+from easel.store.asking import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import SESSION, Database
-from easel.store.jobs import Asker
 
 FOX = GenerationRequest(prompt="a fox")
 RATE_HEADERS = ("Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
@@ -47,8 +47,8 @@ def post(api: Api, **headers: str) -> httpx.Response:
     return api.client.post(MEDIUM, json={"prompt": "a fox"}, headers=headers)
 
 
-async def submitted(database: Database, workspace: UUID, limits: Limits = jobs.UNLIMITED) -> UUID:
-    return (await jobs.submit(database, Asker(workspace, BASE, limits=limits), "medium", FOX)).job_id
+async def submitted(database: Database, workspace: UUID, limits: Limits = UNLIMITED) -> UUID:
+    return (await asking.submit(database, Asker(workspace, BASE, limits=limits), "medium", FOX)).job_id
 
 
 async def taken(database: Database) -> queue.Entry:
@@ -56,12 +56,12 @@ async def taken(database: Database) -> queue.Entry:
     return entry
 
 
-async def painted(database: Database, limits: Limits = jobs.UNLIMITED) -> UUID:
+async def painted(database: Database, limits: Limits = UNLIMITED) -> UUID:
     """The job whose turn it is, once it is complete."""
     entry = await taken(database)
-    claim = await jobs.claim(database, entry.row)
+    claim = await claims.claim(database, entry.row)
     assert claim is not None
-    await jobs.complete(database, claim, entry, **MADE, limits=limits)
+    await ends.complete(database, claim, entry, **MADE, limits=limits)
     return entry.row
 
 
@@ -125,17 +125,17 @@ def test_two_hundred_jobs_leave_the_backlog_exactly_in_their_order(database_url:
             begun = []
             while begun != made:
                 entry = await taken(database)
-                claim = await jobs.claim(database, entry.row)
+                claim = await claims.claim(database, entry.row)
                 assert claim is not None
                 begun.append(claim.id)
                 end = dice.choice(["complete", "fail", "cancel"])
                 if end == "complete":
-                    await jobs.complete(database, claim, entry, **MADE, limits=limits)
+                    await ends.complete(database, claim, entry, **MADE, limits=limits)
                 elif end == "fail":
-                    await jobs.fail(database, claim, entry, code="timeout", message="", limits=limits)
+                    await ends.fail(database, claim, entry, code="timeout", message="", limits=limits)
                 else:
-                    await jobs.cancel(database, workspace, claim.id, BASE, limits=limits)
-                    await jobs.discard(database, entry)
+                    await ends.cancel(database, workspace, claim.id, BASE, limits=limits)
+                    await ends.discard(database, entry)
                 assert begun == made[: len(begun)]
             assert await queue.take(database, queue.PAINT, uuid4(), 1) == []
 
@@ -152,11 +152,11 @@ def test_of_jobs_ended_at_once_each_lets_one_out(database_url: str) -> None:
             for _ in range(10):
                 entries = await queue.take(database, queue.PAINT, uuid4(), 10)
                 assert len(entries) == 5
-                claims = [(await jobs.claim(database, entry.row), entry) for entry in entries]
+                held = [(await claims.claim(database, entry.row), entry) for entry in entries]
                 await asyncio.gather(
                     *(
-                        jobs.complete(database, claim, entry, **MADE, limits=limits)
-                        for claim, entry in claims
+                        ends.complete(database, claim, entry, **MADE, limits=limits)
+                        for claim, entry in held
                         if claim
                     )
                 )

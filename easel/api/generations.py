@@ -14,8 +14,8 @@ from easel.errors import NotFound, Unprocessable
 from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import Job
 from easel.schema.styles import WEIGHTS
-from easel.store import jobs, moodboards, styles
-from easel.store.jobs import Asker
+from easel.store import asking, moodboards, styles
+from easel.store.asking import Asker
 
 IdempotencyKey = Annotated[
     str | None,
@@ -43,12 +43,12 @@ def submit_to(model: Model) -> Callable[..., Awaitable[Job]]:
         """Ask for a picture; the job tells how it goes."""
         asked = parsed(GenerationRequest, await read_json(request))
         key = key or older_key or None
-        if key and (job := await jobs.earlier(house.database, asker, model.variant, asked, key)):
+        if key and (job := await asking.earlier(house.database, asker, model.variant, asked, key)):
             return job
         await _check_moodboards(asked, house, asker)
         await _check_styles(asked, model, house, asker)
         settled = await references.settled(asked, house, asker)
-        return await jobs.submit(
+        return await asking.submit(
             house.database, asker, model.variant, settled, idempotency_key=key, asked=asked
         )
 

@@ -12,9 +12,9 @@ from easel.api.refusals import refused
 from easel.errors import NotFound, OutboundError, Unauthorized, Unprocessable
 from easel.settings import Settings
 from easel.store import tokens
+from easel.store.asking import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import Database
-from easel.store.jobs import Asker
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from easel.schema.moodboards import (
 )
 from easel.schema.pages import Page
 from easel.store import moodboards
-from easel.store.jobs import Asker
+from easel.store.asking import Asker
 from easel.store.moodboards import Pictures
 
 PICTURES = {"urls", "asset_ids"}

@@ -15,7 +15,7 @@ from easel.schema.jobs import Job
 from easel.schema.moodboards import ShareLink
 from easel.schema.pages import Page
 from easel.schema.styles import Filter, Shared, ShareTarget, Style, StyleChanges, TrainingRequest
-from easel.store import jobs, styles
+from easel.store import asking, styles
 
 Ids = Annotated[list[str] | None, Query(description="Ids of styles, comma separated.")]
 Liked = Annotated[bool, Query(description="Only styles that you like. Likes are not served: there are none.")]
@@ -41,7 +41,7 @@ async def train(request: Request, asker: TheAsker, house: TheHouse) -> Job:
     given = [("urls", place, url) for place, url in enumerate(asked.urls)]
     async with kept(given, house, asker) as pictures:
         settled = asked.model_copy(update={"urls": pictures.urls})
-        return await jobs.submit_training(house.database, asker, settled, pictures.files)
+        return await asking.submit_training(house.database, asker, settled, pictures.files)
 
 
 async def index(
