@@ -23,8 +23,8 @@ from easel.catalog import MODELS
 from easel.cli.main import app
 from easel.schema.generation import GenerationRequest
 from easel.settings import Settings
-from easel.store import asking, claims, ends, queue, workspaces
-from easel.store.asking import Asker
+from easel.store import claims, ends, queue, submits, workspaces
+from easel.store.askers import Asker
 from easel.store.database import Database
 
 ROOT = Path(__file__).parents[1]
@@ -189,7 +189,7 @@ def test_workers_are_scaled_by_the_jobs_that_they_can_paint(database_url: str) -
             fox = GenerationRequest(prompt="a fox")
             for variant, count in {"large": 2, "medium": 3, "medium-turbo": 4}.items():
                 for _ in range(count):
-                    await asking.submit(database, Asker(workspace, BASE), variant, fox)
+                    await submits.submit(database, Asker(workspace, BASE), variant, fox)
             async with database.begin() as connection:
                 for entrypoint in (queue.ANALYSE, queue.TRAIN, queue.DELIVER):
                     await queue.add(connection, entrypoint, uuid4())

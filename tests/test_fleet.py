@@ -28,8 +28,8 @@ from easel.schema.generation import GenerationRequest
 from easel.schema.styles import TrainingRequest
 from easel.sdk.client import Client
 from easel.settings import Settings
-from easel.store import asking, claims, ends, jobs, queue, workers, workspaces
-from easel.store.asking import Asker
+from easel.store import claims, ends, jobs, queue, submits, workers, workspaces
+from easel.store.askers import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 from easel.work import load_painter
@@ -65,7 +65,7 @@ async def painting(url: str, blobs: Blobs, variants: str) -> AsyncIterator[Signi
 
 async def submitted(database: Database, workspace: UUID, variant: str, seed: int = 0) -> UUID:
     fox = GenerationRequest(prompt="a fox", seed=seed)
-    return (await asking.submit(database, Asker(workspace, BASE), variant, fox)).job_id
+    return (await submits.submit(database, Asker(workspace, BASE), variant, fox)).job_id
 
 
 async def present(database: Database, *fleet: str) -> list[Sequence[str]]:
@@ -156,7 +156,7 @@ def test_a_training_with_kreas_weights_waits_for_a_worker_that_has_raw(
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             asked = TrainingRequest(name="prints", urls=list(map(data_uri, colours(3))), max_train_steps=1)
-            job = await asking.submit_training(database, Asker(workspace, BASE), asked, [])
+            job = await submits.submit_training(database, Asker(workspace, BASE), asked, [])
             krea: dict[str, Any] = {"models": "krea", "safety": "on"}
             async with working_here(database, blobs, NullPainter(), krea_raw="", **krea):
                 medium = await submitted(database, workspace, "medium")

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from easel.errors import Cancelled, NotFound, Unprocessable
 from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import Job, Progress
-from easel.store import asking, claims, ends, events, jobs, tokens, workspaces
-from easel.store.asking import Asker
+from easel.store import claims, ends, events, jobs, repeats, submits, tokens, workspaces
+from easel.store.askers import Asker
 from easel.store.database import Database
 from easel.store.queue import Entry
 
@@ -25,9 +25,15 @@ FINISHED: dict[str, Any] = {
 }  # fmt: skip
 
 
-async def submitted(database: Database, workspace: UUID, **options: Any) -> Job:
-    request = options.pop("request", GenerationRequest(prompt="a fox"))
-    return await asking.submit(database, Asker(workspace, BASE), "medium", request, **options)
+async def submitted(
+    database: Database, workspace: UUID, *, key: str | None = None, prompt: str = "a fox"
+) -> Job:
+    asker, request = Asker(workspace, BASE, idempotency_key=key), GenerationRequest(prompt=prompt)
+    try:
+        asker = await repeats.recognise(database, asker, "medium", request)
+        return await submits.submit(database, asker, "medium", request)
+    except repeats.Repeated as repeat:
+        return jobs.told(repeat.job, BASE)
 
 
 async def counted(database: Database, query: str) -> Any:
@@ -57,7 +63,7 @@ def test_a_finished_job_is_charged_once_and_its_webhook_is_queued_in_the_same_mo
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             asker = Asker(workspace, BASE, webhook_url="https://example.com/hook")
-            job = await asking.submit(database, asker, "medium", GenerationRequest(prompt="a fox"))
+            job = await submits.submit(database, asker, "medium", GenerationRequest(prompt="a fox"))
             claim = await claims.claim(database, job.job_id)
             assert claim is not None
             assert await ends.complete(database, claim, ENTRY, **FINISHED)
@@ -126,15 +132,11 @@ def test_fifty_posts_with_one_idempotency_key_make_one_job(database_url: str) ->
     async def story() -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
-            made = await asyncio.gather(
-                *(submitted(database, workspace, idempotency_key="k") for _ in range(50))
-            )
+            made = await asyncio.gather(*(submitted(database, workspace, key="k") for _ in range(50)))
             assert len({job.job_id for job in made}) == 1
             assert await counted(database, "SELECT count(*) FROM pgqueuer") == 1
             with pytest.raises(Unprocessable, match="'k'"):
-                await submitted(
-                    database, workspace, idempotency_key="k", request=GenerationRequest(prompt="a bear")
-                )
+                await submitted(database, workspace, key="k", prompt="a bear")
 
     asyncio.run(story())
 
@@ -143,13 +145,13 @@ def test_an_idempotency_key_is_kept_for_a_day(database_url: str) -> None:
     async def story() -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
-            made = [await submitted(database, workspace, idempotency_key="k")]
+            made = [await submitted(database, workspace, key="k")]
             for hours in (23, 2):
                 async with database.begin() as connection:
                     earlier = "UPDATE jobs SET created_at = created_at - interval '1 hour' * :hours"
                     await connection.execute(text(earlier), {"hours": hours})
-                    await asking.prune(connection)
-                made.append(await submitted(database, workspace, idempotency_key="k"))
+                    await repeats.prune(connection)
+                made.append(await submitted(database, workspace, key="k"))
             first, within_the_day, after_it = (job.job_id for job in made)
             assert first == within_the_day != after_it
 

@@ -15,8 +15,8 @@ from sqlalchemy import text
 from easel.errors import PaymentRequired, TooManyRequests
 from easel.schema.generation import GenerationRequest
 from easel.settings import Limits
-from easel.store import asking, claims, ends, ledger, queue, workspaces
-from easel.store.asking import Asker
+from easel.store import claims, ends, ledger, queue, submits, workspaces
+from easel.store.askers import Asker
 from easel.store.claims import Claim
 from easel.store.database import Database
 from easel.store.queue import Entry
@@ -49,7 +49,7 @@ class Story:
             variant = list(VARIANTS)[number % 3]
             with suppress(PaymentRequired, TooManyRequests):
                 asker = Asker(self.workspace, "http://e", limits=self.limits)
-                job = await asking.submit(self.database, asker, variant, REQUEST)
+                job = await submits.submit(self.database, asker, variant, REQUEST)
                 self.jobs.append(job.job_id)
         elif action in ("claim", "cancel") and self.jobs:
             job_id = self.jobs[number % len(self.jobs)]
@@ -134,11 +134,11 @@ def test_of_many_submitted_at_once_only_those_are_accepted_that_the_balance_cove
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             await ledger.top_up(database, workspace, Decimal("0.215"))
-            submits = (
-                asking.submit(database, Asker(workspace, "http://e", limits=PREPAID), "medium", REQUEST)
+            asking = (
+                submits.submit(database, Asker(workspace, "http://e", limits=PREPAID), "medium", REQUEST)
                 for _ in range(20)
             )
-            answers = await asyncio.gather(*submits, return_exceptions=True)
+            answers = await asyncio.gather(*asking, return_exceptions=True)
             refused = [answer for answer in answers if isinstance(answer, PaymentRequired)]
             assert len(refused) == 13
             assert await ledger.balance(database, workspace) == ledger.Balance(
@@ -155,7 +155,7 @@ def test_an_entry_is_held_by_one_worker_at_a_time(database_url: str) -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             made = [
-                (await asking.submit(database, Asker(workspace, "http://e"), "medium", REQUEST)).job_id
+                (await submits.submit(database, Asker(workspace, "http://e"), "medium", REQUEST)).job_id
                 for _ in range(20)
             ]
             taken = await asyncio.gather(

@@ -3,13 +3,14 @@
 import asyncio
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from answering import MEDIUM, Api, answering, in_new_workspace, picture
+from answering import MEDIUM, Api, answering, colours, data_uri, in_new_workspace, picture
 from at_work import BASE, working
 from commands import easel
 from databases import fresh_database, opened
@@ -21,8 +22,8 @@ from easel.engine.null import NullPainter
 from easel.errors import TooManyRequests
 from easel.schema.generation import GenerationRequest
 from easel.settings import UNLIMITED, Limits
-from easel.store import asking, claims, ends, events, queue, workspaces
-from easel.store.asking import Asker
+from easel.store import claims, ends, events, queue, submits, workspaces
+from easel.store.askers import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import SESSION, Database
 
@@ -48,7 +49,7 @@ def post(api: Api, **headers: str) -> httpx.Response:
 
 
 async def submitted(database: Database, workspace: UUID, limits: Limits = UNLIMITED) -> UUID:
-    return (await asking.submit(database, Asker(workspace, BASE, limits=limits), "medium", FOX)).job_id
+    return (await submits.submit(database, Asker(workspace, BASE, limits=limits), "medium", FOX)).job_id
 
 
 async def taken(database: Database) -> queue.Entry:
@@ -108,6 +109,20 @@ def test_a_full_backlog_is_refused_by_its_maximum_and_a_repeated_request_is_not(
     api.client.delete(f"/jobs/{made[0]['job_id']}")
     assert post(api).json()["status"] == "backlogged"
     assert len(api.client.get("/jobs").json()["items"]) == 5
+
+
+@pytest.mark.parametrize("route", ["/styles/train", "/moodboards"])
+def test_one_key_at_one_time_takes_one_place(api: Api, route: str) -> None:
+    body = {"name": "woodcuts", "urls": [data_uri(data) for data in colours(3)]}
+
+    def send(_: int) -> httpx.Response:
+        return api.client.post(route, json=body, headers={"Idempotency-Key": "k"})
+
+    with ThreadPoolExecutor(10) as threads:
+        answers = list(threads.map(send, range(10)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    assert [job["status"] for job in api.client.get("/jobs").json()["items"]] == ["queued"]
 
 
 def test_without_settings_nothing_waits(postgres: str, tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from easel.jobs.deliver import TO_ONE_AT_ONCE
 from easel.jobs.worker import DELIVERIES_AT_ONCE
 from easel.schema.generation import GenerationRequest
 from easel.signing import new_webhook_secret, signed_headers
-from easel.store import asking, ends, webhooks, workspaces
-from easel.store.asking import Asker
+from easel.store import ends, submits, webhooks, workspaces
+from easel.store.askers import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 
@@ -159,13 +159,13 @@ def test_a_receiver_that_never_answers_holds_up_no_job_and_no_cancel(
             workspace = await workspaces.default(database)
             asker = Asker(workspace, BASE, webhook_url=urls[silent])
             for _ in range(2 * TO_ONE_AT_ONCE):
-                job = await asking.submit(database, asker, "medium", FOX)
+                job = await submits.submit(database, asker, "medium", FOX)
                 await ends.cancel(database, workspace, job.job_id, BASE)
             while await counted(database, PICKED) < TO_ONE_AT_ONCE:
                 await asyncio.sleep(0.02)
             begun = time.monotonic()
             assert (await asyncio.wait_for(painted(database), 10)).status == "completed"
-            job = await asking.submit(database, Asker(workspace, BASE), "medium", FOX)
+            job = await submits.submit(database, Asker(workspace, BASE), "medium", FOX)
             cancelled = await asyncio.wait_for(ends.cancel(database, workspace, job.job_id, BASE), 1)
             assert cancelled.status == "cancelled"
             assert time.monotonic() - begun < 10
@@ -193,7 +193,7 @@ def test_a_receiver_that_never_answers_does_not_keep_the_others_waiting(
             workspace = await workspaces.default(database)
             asker = Asker(workspace, BASE, webhook_url=silent)
             for _ in range(DELIVERIES_AT_ONCE + 10):
-                job = await asking.submit(database, asker, "medium", FOX)
+                job = await submits.submit(database, asker, "medium", FOX)
                 await ends.cancel(database, workspace, job.job_id, BASE)
             await painted(database, receiver.url)
             begun = time.monotonic()

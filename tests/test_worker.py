@@ -18,8 +18,8 @@ from sqlalchemy import text
 
 from easel.schema.generation import GenerationRequest, StyleReference
 from easel.schema.jobs import Job
-from easel.store import asking, ends, events, jobs, workers, workspaces
-from easel.store.asking import Asker
+from easel.store import ends, events, jobs, submits, workers, workspaces
+from easel.store.askers import Asker
 from easel.store.database import Database
 
 BASE = "http://easel.test"
@@ -46,7 +46,7 @@ def working(database_url: str, data: Path, **settings: str) -> Iterator[subproce
 
 async def submitted(database: Database, request: GenerationRequest = FOX, **options: Any) -> UUID:
     asker = Asker(await workspaces.default(database), BASE, **options)
-    return (await asking.submit(database, asker, "medium", request)).job_id
+    return (await submits.submit(database, asker, "medium", request)).job_id
 
 
 async def job(database: Database, job_id: UUID) -> Job:
@@ -154,7 +154,7 @@ def test_a_job_that_takes_too_long_fails_with_timeout_and_the_next_one_runs(
         async with opened(database_url) as database:
             slow = await submitted(database)
             asker = Asker(await workspaces.default(database), BASE)
-            turbo = await asking.submit(database, asker, "medium-turbo", FOX)
+            turbo = await submits.submit(database, asker, "medium-turbo", FOX)
             with working(database_url, tmp_path, EASEL_NULL_STEP_SECONDS="0.25", EASEL_JOB_TIMEOUT="1.5"):
                 failed = await ended(database, slow)
                 assert failed.error is not None

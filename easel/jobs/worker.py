@@ -26,7 +26,7 @@ from easel.safety.guard import Guard
 from easel.schema.jobs import Progress
 from easel.schema.painting import Painter
 from easel.settings import Settings
-from easel.store import asking, claims, ends, events, queue, trainings, workers
+from easel.store import claims, ends, events, queue, repeats, trainings, workers
 from easel.store.blobs import Blobs
 from easel.store.claims import Analysis, Claim, Generation, Training
 from easel.store.database import AWAY, Database
@@ -218,7 +218,7 @@ class Worker:
         while True:
             try:
                 async with self._database.begin() as connection:
-                    for forget in (events.prune, asking.prune, queue.prune, workers.prune):
+                    for forget in (events.prune, repeats.prune, queue.prune, workers.prune):
                         await forget(connection)
             except AWAY as error:
                 log.warning("The database is away", error=str(error))

@@ -16,8 +16,8 @@ from easel.schema.moodboards import Cluster, Moodboard, SharedMoodboard, Swatch
 from easel.schema.pages import Page
 from easel.schema.times import written
 from easel.settings import UNLIMITED, Limits
-from easel.store import asking, ends, tables, workspaces
-from easel.store.asking import Asker
+from easel.store import ends, submits, tables, workspaces
+from easel.store.askers import Asker
 from easel.store.database import Database
 
 
@@ -65,7 +65,7 @@ async def add(database: Database, asker: Asker, name: str, pictures: Pictures) -
     """Record a board and ask for its analysis, together or not at all."""
     moodboard_id = new_id()
     async with database.begin() as connection:
-        job = await asking.submit_analysis(connection, asker, moodboard_id)
+        job = await submits.submit_analysis(connection, asker, moodboard_id)
         row = {"id": moodboard_id, "workspace_id": asker.workspace_id, "name": name, "job_id": job.job_id}
         added = insert(tables.Moodboard).values({**row, **pictures._asdict()})
         told = await connection.execute(added.returning(tables.Moodboard.__table__))
@@ -114,7 +114,7 @@ async def change(
         dropped: list[str] = []
         if pictures and (pictures.urls != row.urls or not row.found):
             await ends.stop(connection, asker.workspace_id, row.job_id, asker.limits)
-            job = await asking.submit_analysis(connection, asker, moodboard_id)
+            job = await submits.submit_analysis(connection, asker, moodboard_id)
             named = {file_key(url) for url in pictures.urls}
             files = [*(key for key in row.files if key in named), *pictures.files]
             values |= {"urls": pictures.urls, "files": files, "found": None, "job_id": job.job_id}
