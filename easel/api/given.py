@@ -81,6 +81,8 @@ async def asker(caller: TheCaller, house: TheHouse, base: BaseURL, webhook_url: 
     return Asker(caller.workspace_id, base, caller.token_id, webhook_url, house.settings.limits)
 
 
+TheAsker = Annotated[Asker, Depends(asker)]
+
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -95,13 +97,12 @@ OlderIdempotencyKey = Annotated[
 
 
 async def keyed_asker(
-    asker: Annotated[Asker, Depends(asker)], key: IdempotencyKey = None, older_key: OlderIdempotencyKey = None
+    asker: TheAsker, key: IdempotencyKey = None, older_key: OlderIdempotencyKey = None
 ) -> Asker:
     """Who asks for a job by a request that may be sent again."""
     return replace(asker, idempotency_key=key or older_key or None)
 
 
-Key = Annotated[str, Path(description="What the address was made with; nobody can guess it.")]
-TheAsker = Annotated[Asker, Depends(asker)]
 TheKeyedAsker = Annotated[Asker, Depends(keyed_asker)]
+Key = Annotated[str, Path(description="What the address was made with; nobody can guess it.")]
 RowId = Annotated[UUID, Depends(row_id)]
