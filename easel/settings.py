@@ -20,6 +20,9 @@ class Limits:
     backlog: int | None = None  # jobs that wait behind those
 
 
+UNLIMITED = Limits()
+
+
 @dataclass(frozen=True)
 class KreaSources:
     """What Krea's open weights are read from: each a folder, a safetensors or GGUF file, or a name on the

@@ -26,7 +26,7 @@ from easel.schema.jobs import Progress
 from easel.schema.styles import TrainedModel
 from easel.settings import Settings
 from easel.signing import new_webhook_secret
-from easel.store import jobs, queue, styles, tables, tokens, webhooks, workspaces
+from easel.store import claims, ends, queue, styles, tables, tokens, webhooks, workspaces
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 
@@ -91,30 +91,30 @@ class Api:
 
         return self.store(made)
 
-    def begin(self, job: dict[str, Any]) -> tuple[jobs.Claim, queue.Entry]:
+    def begin(self, job: dict[str, Any]) -> tuple[claims.Claim, queue.Entry]:
         """A queued job, claimed as a worker would."""
 
-        async def claimed(database: Database) -> tuple[jobs.Claim, queue.Entry]:
+        async def claimed(database: Database) -> tuple[claims.Claim, queue.Entry]:
             entries = await queue.take(database, queue.PAINT, uuid4(), 1000)
             [entry] = [entry for entry in entries if entry.row == UUID(job["job_id"])]
-            claim = await jobs.claim(database, entry.row)
+            claim = await claims.claim(database, entry.row)
             assert claim is not None
             return claim, entry
 
         return self.store(claimed)
 
-    def step(self, claim: jobs.Claim, step: int) -> None:
+    def step(self, claim: claims.Claim, step: int) -> None:
         """A step of progress, reported."""
         progress = Progress(step=step, total=8, preview="data:image/jpeg;base64,AAAA")
-        self.store(lambda database: jobs.report(database, claim, progress))
+        self.store(lambda database: claims.report(database, claim, progress))
 
-    def complete(self, claim: jobs.Claim, entry: queue.Entry, picture: bytes) -> None:
+    def complete(self, claim: claims.Claim, entry: queue.Entry, picture: bytes) -> None:
         """The claimed job, ended with `picture`."""
 
         async def completed(database: Database) -> None:
             key = new_file_key("png")
             await self.blobs.put(key, picture)
-            await jobs.complete(
+            await ends.complete(
                 database, claim, entry, file_key=key, expanded_prompt="a red fox", engine="null",
                 checkpoint="null-1", details={"timings": {"paint_seconds": 1}},
             )  # fmt: skip
@@ -131,10 +131,10 @@ class Api:
 
         self.store(delivered)
 
-    def fail(self, claim: jobs.Claim, entry: queue.Entry) -> None:
+    def fail(self, claim: claims.Claim, entry: queue.Entry) -> None:
         """The claimed job, ended without a picture."""
         failure = {"code": "engine_error", "message": "out of paint"}
-        self.store(lambda database: jobs.fail(database, claim, entry, **failure))
+        self.store(lambda database: ends.fail(database, claim, entry, **failure))
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import Job
 from easel.schema.painting import Painter
 from easel.settings import Settings
-from easel.store import events, jobs, workspaces
+from easel.store import events, jobs, submits, workspaces
+from easel.store.askers import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import Database
-from easel.store.jobs import Asker
 
 BASE = "http://easel.test"
 
@@ -49,7 +49,7 @@ async def painted(database: Database, webhook_url: str | None = None, **request:
     """A job, once it has ended."""
     workspace = await workspaces.default(database)
     fox = GenerationRequest(**{"prompt": "a fox", **request})
-    job = await jobs.submit(database, Asker(workspace, BASE, webhook_url=webhook_url), "medium", fox)
+    job = await submits.submit(database, Asker(workspace, BASE, webhook_url=webhook_url), "medium", fox)
     async for _ in events.follow(database, job.job_id):
         pass
     return await jobs.get(database, workspace, job.job_id, BASE)

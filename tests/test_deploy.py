@@ -23,9 +23,9 @@ from easel.catalog import MODELS
 from easel.cli.main import app
 from easel.schema.generation import GenerationRequest
 from easel.settings import Settings
-from easel.store import jobs, queue, workspaces
+from easel.store import claims, ends, queue, submits, workspaces
+from easel.store.askers import Asker
 from easel.store.database import Database
-from easel.store.jobs import Asker
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -189,7 +189,7 @@ def test_workers_are_scaled_by_the_jobs_that_they_can_paint(database_url: str) -
             fox = GenerationRequest(prompt="a fox")
             for variant, count in {"large": 2, "medium": 3, "medium-turbo": 4}.items():
                 for _ in range(count):
-                    await jobs.submit(database, Asker(workspace, BASE), variant, fox)
+                    await submits.submit(database, Asker(workspace, BASE), variant, fox)
             async with database.begin() as connection:
                 for entrypoint in (queue.ANALYSE, queue.TRAIN, queue.DELIVER):
                     await queue.add(connection, entrypoint, uuid4())
@@ -197,9 +197,9 @@ def test_workers_are_scaled_by_the_jobs_that_they_can_paint(database_url: str) -
             await queue.take(database, ["large"], uuid4(), 1)
             assert await depths(database) == [3, 8], "what is being painted keeps its worker"
             [entry] = await queue.take(database, ["large"], uuid4(), 1)
-            claim = await jobs.claim(database, entry.row)
+            claim = await claims.claim(database, entry.row)
             assert claim is not None
-            await jobs.fail(database, claim, entry, code="timeout", message="")
+            await ends.fail(database, claim, entry, code="timeout", message="")
             assert await depths(database) == [2, 8]
 
     asyncio.run(story())

@@ -28,10 +28,10 @@ from easel.schema.generation import GenerationRequest
 from easel.schema.styles import TrainingRequest
 from easel.sdk.client import Client
 from easel.settings import Settings
-from easel.store import jobs, queue, workers, workspaces
+from easel.store import claims, ends, jobs, queue, submits, workers, workspaces
+from easel.store.askers import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import Database
-from easel.store.jobs import Asker
 from easel.work import load_painter
 
 TURBO, RAW = "medium,medium-turbo", "large"
@@ -65,7 +65,7 @@ async def painting(url: str, blobs: Blobs, variants: str) -> AsyncIterator[Signi
 
 async def submitted(database: Database, workspace: UUID, variant: str, seed: int = 0) -> UUID:
     fox = GenerationRequest(prompt="a fox", seed=seed)
-    return (await jobs.submit(database, Asker(workspace, BASE), variant, fox)).job_id
+    return (await submits.submit(database, Asker(workspace, BASE), variant, fox)).job_id
 
 
 async def present(database: Database, *fleet: str) -> list[Sequence[str]]:
@@ -79,9 +79,9 @@ async def present(database: Database, *fleet: str) -> list[Sequence[str]]:
 async def next_of(database: Database, lines: Sequence[str]) -> UUID:
     """The job that a worker on these lines does next, once it is done."""
     [entry] = await queue.take(database, lines, uuid4(), 1)
-    claim = await jobs.claim(database, entry.row)
+    claim = await claims.claim(database, entry.row)
     assert claim is not None
-    await jobs.complete(database, claim, entry, **MADE)
+    await ends.complete(database, claim, entry, **MADE)
     return entry.row
 
 
@@ -156,7 +156,7 @@ def test_a_training_with_kreas_weights_waits_for_a_worker_that_has_raw(
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             asked = TrainingRequest(name="prints", urls=list(map(data_uri, colours(3))), max_train_steps=1)
-            job = await jobs.submit_training(database, Asker(workspace, BASE), asked, [])
+            job = await submits.submit_training(database, Asker(workspace, BASE), asked, [])
             krea: dict[str, Any] = {"models": "krea", "safety": "on"}
             async with working_here(database, blobs, NullPainter(), krea_raw="", **krea):
                 medium = await submitted(database, workspace, "medium")

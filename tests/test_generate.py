@@ -13,10 +13,10 @@ from PIL.Image import Image
 from easel.engine.null import NullPainter
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Step
-from easel.store import events, jobs, workspaces
+from easel.store import events, jobs, submits, workspaces
+from easel.store.askers import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import Database
-from easel.store.jobs import Asker
 
 
 def test_a_worker_without_a_checkpoint_says_why_and_leaves_its_jobs_to_others(
@@ -30,7 +30,7 @@ def test_a_worker_without_a_checkpoint_says_why_and_leaves_its_jobs_to_others(
         async with opened(database_url) as database, working(database, blobs):
             fox = GenerationRequest(prompt="a fox")
             workspace = await workspaces.default(database)
-            waiting = (await jobs.submit(database, Asker(workspace, BASE), "medium", fox)).job_id
+            waiting = (await submits.submit(database, Asker(workspace, BASE), "medium", fox)).job_id
             while (await why_waiting(database, waiting)) == "a worker is loading its checkpoint":
                 await asyncio.sleep(0.05)
             assert await why_waiting(database, waiting) == "The folder '/nowhere' holds no checkpoint"

@@ -13,9 +13,9 @@ from sqlalchemy import text
 from easel.errors import Cancelled, NotFound, Unprocessable
 from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import Job, Progress
-from easel.store import events, jobs, tokens, workspaces
+from easel.store import claims, ends, events, jobs, repeats, submits, tokens, workspaces
+from easel.store.askers import Asker
 from easel.store.database import Database
-from easel.store.jobs import Asker
 from easel.store.queue import Entry
 
 BASE = "http://easel.test"
@@ -25,9 +25,15 @@ FINISHED: dict[str, Any] = {
 }  # fmt: skip
 
 
-async def submitted(database: Database, workspace: UUID, **options: Any) -> Job:
-    request = options.pop("request", GenerationRequest(prompt="a fox"))
-    return await jobs.submit(database, Asker(workspace, BASE), "medium", request, **options)
+async def submitted(
+    database: Database, workspace: UUID, *, key: str | None = None, prompt: str = "a fox"
+) -> Job:
+    asker, request = Asker(workspace, BASE, idempotency_key=key), GenerationRequest(prompt=prompt)
+    try:
+        asker = await repeats.recognise(database, asker, "medium", request)
+        return await submits.submit(database, asker, "medium", request)
+    except repeats.Repeated as repeat:
+        return jobs.told(repeat.job, BASE)
 
 
 async def counted(database: Database, query: str) -> Any:
@@ -57,11 +63,11 @@ def test_a_finished_job_is_charged_once_and_its_webhook_is_queued_in_the_same_mo
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             asker = Asker(workspace, BASE, webhook_url="https://example.com/hook")
-            job = await jobs.submit(database, asker, "medium", GenerationRequest(prompt="a fox"))
-            claim = await jobs.claim(database, job.job_id)
+            job = await submits.submit(database, asker, "medium", GenerationRequest(prompt="a fox"))
+            claim = await claims.claim(database, job.job_id)
             assert claim is not None
-            assert await jobs.complete(database, claim, ENTRY, **FINISHED)
-            assert not await jobs.complete(database, claim, ENTRY, **FINISHED)
+            assert await ends.complete(database, claim, ENTRY, **FINISHED)
+            assert not await ends.complete(database, claim, ENTRY, **FINISHED)
             assert await counted(database, "SELECT sum(amount) FROM ledger") == Decimal("0.030")
             assert await counted(database, "SELECT array_agg(entrypoint) FROM pgqueuer") == ["deliver"]
             done = await jobs.get(database, workspace, job.job_id, BASE)
@@ -77,16 +83,16 @@ def test_a_worker_that_lost_its_lease_can_neither_report_nor_finish_nor_charge(d
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             job = await submitted(database, workspace)
-            late = await jobs.claim(database, job.job_id)
-            current = await jobs.claim(database, job.job_id)
+            late = await claims.claim(database, job.job_id)
+            current = await claims.claim(database, job.job_id)
             assert late is not None
             assert current is not None
             with pytest.raises(Cancelled):
-                await jobs.report(database, late, Progress(step=1, total=8))
-            assert not await jobs.complete(database, late, ENTRY, **FINISHED)
-            assert not await jobs.fail(database, late, ENTRY, code="timeout", message="too late")
+                await claims.report(database, late, Progress(step=1, total=8))
+            assert not await ends.complete(database, late, ENTRY, **FINISHED)
+            assert not await ends.fail(database, late, ENTRY, code="timeout", message="too late")
             assert await counted(database, "SELECT count(*) FROM ledger") == 0
-            assert await jobs.complete(database, current, ENTRY, **FINISHED)
+            assert await ends.complete(database, current, ENTRY, **FINISHED)
             assert await counted(database, "SELECT count(*) FROM ledger") == 1
 
     asyncio.run(story())
@@ -97,10 +103,10 @@ def test_a_cancelled_job_is_not_charged_and_cannot_be_claimed(database_url: str)
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             job = await submitted(database, workspace)
-            cancelled = await jobs.cancel(database, workspace, job.job_id, BASE)
+            cancelled = await ends.cancel(database, workspace, job.job_id, BASE)
             assert cancelled.status == "cancelled"
-            assert await jobs.cancel(database, workspace, job.job_id, BASE) == cancelled
-            assert await jobs.claim(database, job.job_id) is None
+            assert await ends.cancel(database, workspace, job.job_id, BASE) == cancelled
+            assert await claims.claim(database, job.job_id) is None
             assert await counted(database, "SELECT count(*) FROM ledger") == 0
 
     asyncio.run(story())
@@ -111,13 +117,13 @@ def test_a_cancelled_job_stops_at_its_next_step(database_url: str) -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             job = await submitted(database, workspace)
-            claim = await jobs.claim(database, job.job_id)
+            claim = await claims.claim(database, job.job_id)
             assert claim is not None
-            await jobs.report(database, claim, Progress(step=1, total=8))
-            await jobs.cancel(database, workspace, job.job_id, BASE)
+            await claims.report(database, claim, Progress(step=1, total=8))
+            await ends.cancel(database, workspace, job.job_id, BASE)
             with pytest.raises(Cancelled):
-                await jobs.report(database, claim, Progress(step=2, total=8))
-            assert not await jobs.complete(database, claim, ENTRY, **FINISHED)
+                await claims.report(database, claim, Progress(step=2, total=8))
+            assert not await ends.complete(database, claim, ENTRY, **FINISHED)
 
     asyncio.run(story())
 
@@ -126,15 +132,11 @@ def test_fifty_posts_with_one_idempotency_key_make_one_job(database_url: str) ->
     async def story() -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
-            made = await asyncio.gather(
-                *(submitted(database, workspace, idempotency_key="k") for _ in range(50))
-            )
+            made = await asyncio.gather(*(submitted(database, workspace, key="k") for _ in range(50)))
             assert len({job.job_id for job in made}) == 1
             assert await counted(database, "SELECT count(*) FROM pgqueuer") == 1
             with pytest.raises(Unprocessable, match="'k'"):
-                await submitted(
-                    database, workspace, idempotency_key="k", request=GenerationRequest(prompt="a bear")
-                )
+                await submitted(database, workspace, key="k", prompt="a bear")
 
     asyncio.run(story())
 
@@ -143,13 +145,13 @@ def test_an_idempotency_key_is_kept_for_a_day(database_url: str) -> None:
     async def story() -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
-            made = [await submitted(database, workspace, idempotency_key="k")]
+            made = [await submitted(database, workspace, key="k")]
             for hours in (23, 2):
                 async with database.begin() as connection:
                     earlier = "UPDATE jobs SET created_at = created_at - interval '1 hour' * :hours"
                     await connection.execute(text(earlier), {"hours": hours})
-                    await jobs.prune(connection)
-                made.append(await submitted(database, workspace, idempotency_key="k"))
+                    await repeats.prune(connection)
+                made.append(await submitted(database, workspace, key="k"))
             first, within_the_day, after_it = (job.job_id for job in made)
             assert first == within_the_day != after_it
 
@@ -161,7 +163,7 @@ def test_another_workspace_sees_nothing_of_a_job(database_url: str) -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             job = await submitted(database, workspace)
-            for attempt in (jobs.get, jobs.cancel):
+            for attempt in (jobs.get, ends.cancel):
                 with pytest.raises(NotFound):
                     await attempt(database, uuid4(), job.job_id, BASE)
             assert (await jobs.page(database, uuid4(), BASE, limit=10)).items == []
@@ -188,17 +190,17 @@ def test_a_job_is_followed_from_any_event_to_its_end(database_url: str) -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             job = await submitted(database, workspace)
-            claim = await jobs.claim(database, job.job_id)
+            claim = await claims.claim(database, job.job_id)
             assert claim is not None
-            await jobs.report(database, claim, Progress(step=1, total=2))
+            await claims.report(database, claim, Progress(step=1, total=2))
             follower = events.follow(database, job.job_id)
             first = await anext(follower)
             assert first is not None
             following = asyncio.create_task(anext(follower))  # type: ignore[arg-type]
-            await jobs.report(database, claim, Progress(step=2, total=2))
+            await claims.report(database, claim, Progress(step=2, total=2))
             second = await asyncio.wait_for(following, 5)
             assert second.data == {"step": 2, "total": 2, "preview": None}
-            await jobs.complete(database, claim, ENTRY, **FINISHED)
+            await ends.complete(database, claim, ENTRY, **FINISHED)
             last = [event async for event in follower]
             assert [event.kind for event in last if event] == ["completed"]
             again = [event async for event in events.follow(database, job.job_id, after=first.id)]

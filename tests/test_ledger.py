@@ -15,9 +15,10 @@ from sqlalchemy import text
 from easel.errors import PaymentRequired, TooManyRequests
 from easel.schema.generation import GenerationRequest
 from easel.settings import Limits
-from easel.store import jobs, ledger, queue, workspaces
+from easel.store import claims, ends, ledger, queue, submits, workspaces
+from easel.store.askers import Asker
+from easel.store.claims import Claim
 from easel.store.database import Database
-from easel.store.jobs import Asker, Claim
 from easel.store.queue import Entry
 
 PREPAID = Limits(prepaid=True)
@@ -48,22 +49,22 @@ class Story:
             variant = list(VARIANTS)[number % 3]
             with suppress(PaymentRequired, TooManyRequests):
                 asker = Asker(self.workspace, "http://e", limits=self.limits)
-                job = await jobs.submit(self.database, asker, variant, REQUEST)
+                job = await submits.submit(self.database, asker, variant, REQUEST)
                 self.jobs.append(job.job_id)
         elif action in ("claim", "cancel") and self.jobs:
             job_id = self.jobs[number % len(self.jobs)]
             if action == "cancel":
-                await jobs.cancel(self.database, self.workspace, job_id, "http://e", limits=self.limits)
-            elif claim := await jobs.claim(self.database, job_id):
+                await ends.cancel(self.database, self.workspace, job_id, "http://e", limits=self.limits)
+            elif claim := await claims.claim(self.database, job_id):
                 self.claims.append((claim, Entry(0, job_id)))
         elif action in ("complete", "fail") and self.claims:
             claim, entry = self.claims[number % len(self.claims)]
             if action == "fail":
                 failure = {"code": "engine_error", "message": "no"}
-                await jobs.fail(self.database, claim, entry, **failure, limits=self.limits)
+                await ends.fail(self.database, claim, entry, **failure, limits=self.limits)
             else:
                 made = {"file_key": "f.png", "expanded_prompt": "", "engine": "", "checkpoint": ""}
-                await jobs.complete(self.database, claim, entry, details={}, **made, limits=self.limits)
+                await ends.complete(self.database, claim, entry, details={}, **made, limits=self.limits)
 
     async def due(self, condition: str) -> Decimal:
         """What the jobs cost for which `condition` holds, by the prices of the catalogue."""
@@ -133,11 +134,11 @@ def test_of_many_submitted_at_once_only_those_are_accepted_that_the_balance_cove
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             await ledger.top_up(database, workspace, Decimal("0.215"))
-            submits = (
-                jobs.submit(database, Asker(workspace, "http://e", limits=PREPAID), "medium", REQUEST)
+            asking = (
+                submits.submit(database, Asker(workspace, "http://e", limits=PREPAID), "medium", REQUEST)
                 for _ in range(20)
             )
-            answers = await asyncio.gather(*submits, return_exceptions=True)
+            answers = await asyncio.gather(*asking, return_exceptions=True)
             refused = [answer for answer in answers if isinstance(answer, PaymentRequired)]
             assert len(refused) == 13
             assert await ledger.balance(database, workspace) == ledger.Balance(
@@ -154,7 +155,7 @@ def test_an_entry_is_held_by_one_worker_at_a_time(database_url: str) -> None:
         async with opened(database_url) as database:
             workspace = await workspaces.default(database)
             made = [
-                (await jobs.submit(database, Asker(workspace, "http://e"), "medium", REQUEST)).job_id
+                (await submits.submit(database, Asker(workspace, "http://e"), "medium", REQUEST)).job_id
                 for _ in range(20)
             ]
             taken = await asyncio.gather(

@@ -3,13 +3,14 @@
 import asyncio
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from answering import MEDIUM, Api, answering, in_new_workspace, picture
+from answering import MEDIUM, Api, answering, colours, data_uri, in_new_workspace, picture
 from at_work import BASE, working
 from commands import easel
 from databases import fresh_database, opened
@@ -20,11 +21,11 @@ from easel.api.rates import Rates
 from easel.engine.null import NullPainter
 from easel.errors import TooManyRequests
 from easel.schema.generation import GenerationRequest
-from easel.settings import Limits
-from easel.store import events, jobs, queue, workspaces
+from easel.settings import UNLIMITED, Limits
+from easel.store import claims, ends, events, queue, submits, workspaces
+from easel.store.askers import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import SESSION, Database
-from easel.store.jobs import Asker
 
 FOX = GenerationRequest(prompt="a fox")
 RATE_HEADERS = ("Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
@@ -47,8 +48,8 @@ def post(api: Api, **headers: str) -> httpx.Response:
     return api.client.post(MEDIUM, json={"prompt": "a fox"}, headers=headers)
 
 
-async def submitted(database: Database, workspace: UUID, limits: Limits = jobs.UNLIMITED) -> UUID:
-    return (await jobs.submit(database, Asker(workspace, BASE, limits=limits), "medium", FOX)).job_id
+async def submitted(database: Database, workspace: UUID, limits: Limits = UNLIMITED) -> UUID:
+    return (await submits.submit(database, Asker(workspace, BASE, limits=limits), "medium", FOX)).job_id
 
 
 async def taken(database: Database) -> queue.Entry:
@@ -56,12 +57,12 @@ async def taken(database: Database) -> queue.Entry:
     return entry
 
 
-async def painted(database: Database, limits: Limits = jobs.UNLIMITED) -> UUID:
+async def painted(database: Database, limits: Limits = UNLIMITED) -> UUID:
     """The job whose turn it is, once it is complete."""
     entry = await taken(database)
-    claim = await jobs.claim(database, entry.row)
+    claim = await claims.claim(database, entry.row)
     assert claim is not None
-    await jobs.complete(database, claim, entry, **MADE, limits=limits)
+    await ends.complete(database, claim, entry, **MADE, limits=limits)
     return entry.row
 
 
@@ -110,6 +111,20 @@ def test_a_full_backlog_is_refused_by_its_maximum_and_a_repeated_request_is_not(
     assert len(api.client.get("/jobs").json()["items"]) == 5
 
 
+@pytest.mark.parametrize("route", ["/styles/train", "/moodboards"])
+def test_one_key_at_one_time_takes_one_place(api: Api, route: str) -> None:
+    body = {"name": "woodcuts", "urls": [data_uri(data) for data in colours(3)]}
+
+    def send(_: int) -> httpx.Response:
+        return api.client.post(route, json=body, headers={"Idempotency-Key": "k"})
+
+    with ThreadPoolExecutor(10) as threads:
+        answers = list(threads.map(send, range(10)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    assert [job["status"] for job in api.client.get("/jobs").json()["items"]] == ["queued"]
+
+
 def test_without_settings_nothing_waits(postgres: str, tmp_path: Path) -> None:
     with answering(fresh_database(postgres), tmp_path) as server, in_new_workspace(server) as api:
         assert {api.submit()["status"] for _ in range(20)} == {"queued"}
@@ -125,17 +140,17 @@ def test_two_hundred_jobs_leave_the_backlog_exactly_in_their_order(database_url:
             begun = []
             while begun != made:
                 entry = await taken(database)
-                claim = await jobs.claim(database, entry.row)
+                claim = await claims.claim(database, entry.row)
                 assert claim is not None
                 begun.append(claim.id)
                 end = dice.choice(["complete", "fail", "cancel"])
                 if end == "complete":
-                    await jobs.complete(database, claim, entry, **MADE, limits=limits)
+                    await ends.complete(database, claim, entry, **MADE, limits=limits)
                 elif end == "fail":
-                    await jobs.fail(database, claim, entry, code="timeout", message="", limits=limits)
+                    await ends.fail(database, claim, entry, code="timeout", message="", limits=limits)
                 else:
-                    await jobs.cancel(database, workspace, claim.id, BASE, limits=limits)
-                    await jobs.discard(database, entry)
+                    await ends.cancel(database, workspace, claim.id, BASE, limits=limits)
+                    await ends.discard(database, entry)
                 assert begun == made[: len(begun)]
             assert await queue.take(database, queue.PAINT, uuid4(), 1) == []
 
@@ -152,11 +167,11 @@ def test_of_jobs_ended_at_once_each_lets_one_out(database_url: str) -> None:
             for _ in range(10):
                 entries = await queue.take(database, queue.PAINT, uuid4(), 10)
                 assert len(entries) == 5
-                claims = [(await jobs.claim(database, entry.row), entry) for entry in entries]
+                held = [(await claims.claim(database, entry.row), entry) for entry in entries]
                 await asyncio.gather(
                     *(
-                        jobs.complete(database, claim, entry, **MADE, limits=limits)
-                        for claim, entry in claims
+                        ends.complete(database, claim, entry, **MADE, limits=limits)
+                        for claim, entry in held
                         if claim
                     )
                 )

@@ -28,7 +28,7 @@ from easel.jobs.worker import MOST_CLAIMS, Worker
 from easel.safety.guard import Guard, guard_of
 from easel.schema.painting import Painter
 from easel.settings import Settings
-from easel.store import jobs, workers, workspaces
+from easel.store import claims, ends, queue, workers, workspaces
 from easel.store.blobs import Blobs
 from easel.store.database import Database
 
@@ -168,11 +168,11 @@ def test_a_job_that_was_cancelled_meanwhile_is_not_queued_again(
         async with opened(database_url) as database:
             job_id = await submitted(database)
             workspace = await workspaces.default(database)
-            (entry,) = await jobs.queue.take(database, ["medium"], UUID(int=1), 1)
-            claim = await jobs.claim(database, job_id)
+            (entry,) = await queue.take(database, ["medium"], UUID(int=1), 1)
+            claim = await claims.claim(database, job_id)
             assert claim is not None
-            await jobs.cancel(database, workspace, job_id, BASE)
-            await jobs.give_back(database, claim, entry)
+            await ends.cancel(database, workspace, job_id, BASE)
+            await claims.give_back(database, claim, entry)
             assert (await job(database, job_id)).status == "cancelled"
             assert await counted(database, "SELECT status::text FROM pgqueuer") == "picked"
 

@@ -17,8 +17,8 @@ from databases import opened
 from sqlalchemy import Connection, text
 
 from easel.errors import DatabaseFailed
+from easel.store import claims, ends, ledger, members, queue, workspaces
 from easel.store import database as store
-from easel.store import jobs, ledger, members, queue, workspaces
 from easel.store.database import Database
 from easel.store.queue import Entry
 from easel.store.tables import Base
@@ -63,10 +63,10 @@ def test_an_older_database_keeps_its_jobs_and_what_was_charged(
         assert await workspaces.default(database) == WORKSPACE
         assert await ledger.balance(database, WORKSPACE) == ledger.Balance(Decimal("-0.03"), Decimal("0.03"))
         [entry] = await queue.take(database, queue.PAINT, uuid4(), 1)
-        claim = await jobs.claim(database, entry.row)
+        claim = await claims.claim(database, entry.row)
         assert claim is not None
         assert claim.id == QUEUED
-        assert await jobs.fail(database, claim, Entry(entry.id, QUEUED), code="timeout", message="")
+        assert await ends.fail(database, claim, Entry(entry.id, QUEUED), code="timeout", message="")
 
     async def in_an_empty_database() -> None:
         name = f"older_{uuid4().hex}"

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from answering import Api
+from answering import Api, colours, data_uri
 from losing import break_now, losing_an_answer, wait
 from PIL import Image
 from serving import Served
@@ -21,6 +21,7 @@ from serving import Served
 import easel
 from easel import AsyncClient, Client, Progress, errors
 from easel.schema.jobs import Job, Result
+from easel.schema.moodboards import Moodboard
 from easel.sdk import calls
 from easel.sdk.events import Event, EventReader
 
@@ -87,6 +88,27 @@ def test_a_job_whose_answer_is_lost_is_asked_for_again_and_is_the_same(api: Api)
     with losing_an_answer(api.url, break_now) as way:
         two = asyncio.run(submitted(way.url))
     assert [job["job_id"] for job in listed(api)] == [str(two.job_id), str(one.job_id)]
+
+
+def test_a_training_and_a_board_whose_answers_are_lost_are_asked_for_again_and_are_the_same(api: Api) -> None:
+    pictures = [data_uri(data) for data in colours(3)]
+
+    async def made(url: str) -> tuple[Job, Moodboard]:
+        async with AsyncClient(api.token, url) as client:
+            job = await client.styles.train("woodcuts", pictures)
+            way.lost.clear()
+            return job, await client.moodboards.create("woodcuts", pictures)
+
+    with losing_an_answer(api.url, break_now) as way, Client(api.token, way.url) as client:
+        job = client.styles.train("woodcuts", pictures)
+        way.lost.clear()
+        board = client.moodboards.create("woodcuts", pictures)
+    with losing_an_answer(api.url, break_now) as way:
+        other_job, other_board = asyncio.run(made(way.url))
+    jobs = [other_board.job_id, other_job.job_id, board.job_id, job.job_id]
+    assert [job["job_id"] for job in listed(api)] == list(map(str, jobs))
+    boards = api.client.get("/moodboards").json()["items"]
+    assert [one["id"] for one in boards] == [str(other_board.id), str(board.id)]
 
 
 def test_an_interrupted_submit_leaves_no_job(api: Api) -> None:

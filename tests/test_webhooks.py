@@ -24,10 +24,10 @@ from easel.jobs.deliver import TO_ONE_AT_ONCE
 from easel.jobs.worker import DELIVERIES_AT_ONCE
 from easel.schema.generation import GenerationRequest
 from easel.signing import new_webhook_secret, signed_headers
-from easel.store import jobs, webhooks, workspaces
+from easel.store import ends, submits, webhooks, workspaces
+from easel.store.askers import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import Database
-from easel.store.jobs import Asker
 
 LOCAL = {"allow_networks": ["127.0.0.0/8"]}
 FOX = GenerationRequest(prompt="a fox")
@@ -159,14 +159,14 @@ def test_a_receiver_that_never_answers_holds_up_no_job_and_no_cancel(
             workspace = await workspaces.default(database)
             asker = Asker(workspace, BASE, webhook_url=urls[silent])
             for _ in range(2 * TO_ONE_AT_ONCE):
-                job = await jobs.submit(database, asker, "medium", FOX)
-                await jobs.cancel(database, workspace, job.job_id, BASE)
+                job = await submits.submit(database, asker, "medium", FOX)
+                await ends.cancel(database, workspace, job.job_id, BASE)
             while await counted(database, PICKED) < TO_ONE_AT_ONCE:
                 await asyncio.sleep(0.02)
             begun = time.monotonic()
             assert (await asyncio.wait_for(painted(database), 10)).status == "completed"
-            job = await jobs.submit(database, Asker(workspace, BASE), "medium", FOX)
-            cancelled = await asyncio.wait_for(jobs.cancel(database, workspace, job.job_id, BASE), 1)
+            job = await submits.submit(database, Asker(workspace, BASE), "medium", FOX)
+            cancelled = await asyncio.wait_for(ends.cancel(database, workspace, job.job_id, BASE), 1)
             assert cancelled.status == "cancelled"
             assert time.monotonic() - begun < 10
             assert await counted(database, "SELECT sum(attempts) FROM deliveries") == 0
@@ -193,8 +193,8 @@ def test_a_receiver_that_never_answers_does_not_keep_the_others_waiting(
             workspace = await workspaces.default(database)
             asker = Asker(workspace, BASE, webhook_url=silent)
             for _ in range(DELIVERIES_AT_ONCE + 10):
-                job = await jobs.submit(database, asker, "medium", FOX)
-                await jobs.cancel(database, workspace, job.job_id, BASE)
+                job = await submits.submit(database, asker, "medium", FOX)
+                await ends.cancel(database, workspace, job.job_id, BASE)
             await painted(database, receiver.url)
             begun = time.monotonic()
             while not receiver.messages:

@@ -18,9 +18,9 @@ from sqlalchemy import text
 
 from easel.schema.generation import GenerationRequest, StyleReference
 from easel.schema.jobs import Job
-from easel.store import events, jobs, workers, workspaces
+from easel.store import ends, events, jobs, submits, workers, workspaces
+from easel.store.askers import Asker
 from easel.store.database import Database
-from easel.store.jobs import Asker
 
 BASE = "http://easel.test"
 FOX = GenerationRequest(prompt="a fox")  # eight steps of medium
@@ -46,7 +46,7 @@ def working(database_url: str, data: Path, **settings: str) -> Iterator[subproce
 
 async def submitted(database: Database, request: GenerationRequest = FOX, **options: Any) -> UUID:
     asker = Asker(await workspaces.default(database), BASE, **options)
-    return (await jobs.submit(database, asker, "medium", request)).job_id
+    return (await submits.submit(database, asker, "medium", request)).job_id
 
 
 async def job(database: Database, job_id: UUID) -> Job:
@@ -136,7 +136,7 @@ def test_a_job_cancelled_in_the_middle_frees_the_painter_and_is_not_charged(
                 job_id = await submitted(database, webhook_url="http://127.0.0.1:9/hook")
                 await until(lambda: steps(database, job_id), 20)
                 waiting = await submitted(database)
-                cancelled = await jobs.cancel(database, workspace, job_id, BASE)
+                cancelled = await ends.cancel(database, workspace, job_id, BASE)
                 print(
                     f"free after {await until(lambda: steps(database, waiting), 20):.2f} s of steps of 0.5 s"
                 )
@@ -154,7 +154,7 @@ def test_a_job_that_takes_too_long_fails_with_timeout_and_the_next_one_runs(
         async with opened(database_url) as database:
             slow = await submitted(database)
             asker = Asker(await workspaces.default(database), BASE)
-            turbo = await jobs.submit(database, asker, "medium-turbo", FOX)
+            turbo = await submits.submit(database, asker, "medium-turbo", FOX)
             with working(database_url, tmp_path, EASEL_NULL_STEP_SECONDS="0.25", EASEL_JOB_TIMEOUT="1.5"):
                 failed = await ended(database, slow)
                 assert failed.error is not None

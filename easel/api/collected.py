@@ -14,7 +14,7 @@ from easel.errors import NotFound, OutboundError, PictureError, Unprocessable
 from easel.ids import file_key, new_file_key
 from easel.schema.moodboards import unusable
 from easel.store import assets
-from easel.store.jobs import Asker
+from easel.store.askers import Asker
 from easel.store.moodboards import Pictures
 
 Given = tuple[str, int, str | UUID]  # the field and the place of a picture's URL or of an asset's id

@@ -1,56 +1,37 @@
 """Asking for a picture."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
 
-from fastapi import Header, Request
+from fastapi import Request
 
 from easel.api import references
 from easel.api.bodies import parsed, read_json
-from easel.api.given import House, TheAsker, TheHouse, row_id
+from easel.api.given import House, TheHouse, TheKeyedAsker, row_id
 from easel.api.refusals import refused
 from easel.catalog import MODELS, Model
 from easel.errors import NotFound, Unprocessable
 from easel.schema.generation import GenerationRequest
 from easel.schema.jobs import Job
 from easel.schema.styles import WEIGHTS
-from easel.store import jobs, moodboards, styles
-from easel.store.jobs import Asker
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        max_length=255,
-        description="The same key with the same body gives the same job for a day.",
-    ),
-]
-OlderIdempotencyKey = Annotated[
-    str | None, Header(alias="X-Idempotency-Key", max_length=255, description="As Idempotency-Key.")
-]
+from easel.store import jobs, moodboards, styles, submits
+from easel.store.askers import Asker
+from easel.store.repeats import Repeated, recognise
 
 
 def submit_to(model: Model) -> Callable[..., Awaitable[Job]]:
     """The handler that asks `model` for a picture."""
 
-    async def submit(
-        request: Request,
-        asker: TheAsker,
-        house: TheHouse,
-        key: IdempotencyKey = None,
-        older_key: OlderIdempotencyKey = None,
-    ) -> Job:
+    async def submit(request: Request, asker: TheKeyedAsker, house: TheHouse) -> Job:
         """Ask for a picture; the job tells how it goes."""
         asked = parsed(GenerationRequest, await read_json(request))
-        key = key or older_key or None
-        if key and (job := await jobs.earlier(house.database, asker, model.variant, asked, key)):
-            return job
-        await _check_moodboards(asked, house, asker)
-        await _check_styles(asked, model, house, asker)
-        settled = await references.settled(asked, house, asker)
-        return await jobs.submit(
-            house.database, asker, model.variant, settled, idempotency_key=key, asked=asked
-        )
+        try:
+            asker = await recognise(house.database, asker, model.variant, asked)
+            await _check_moodboards(asked, house, asker)
+            await _check_styles(asked, model, house, asker)
+            settled = await references.settled(asked, house, asker)
+            return await submits.submit(house.database, asker, model.variant, settled)
+        except Repeated as repeat:
+            return jobs.told(repeat.job, asker.base_url)
 
     return submit
 

@@ -1,6 +1,6 @@
 """What handlers are given: the house they serve, who calls, and the base of the file URLs in answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 from uuid import UUID
 
@@ -12,9 +12,9 @@ from easel.api.refusals import refused
 from easel.errors import NotFound, OutboundError, Unauthorized, Unprocessable
 from easel.settings import Settings
 from easel.store import tokens
+from easel.store.askers import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import Database
-from easel.store.jobs import Asker
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,28 @@ async def asker(caller: TheCaller, house: TheHouse, base: BaseURL, webhook_url: 
     return Asker(caller.workspace_id, base, caller.token_id, webhook_url, house.settings.limits)
 
 
-Key = Annotated[str, Path(description="What the address was made with; nobody can guess it.")]
 TheAsker = Annotated[Asker, Depends(asker)]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=255,
+        description="The same key with the same body gives the same job or moodboard for a day.",
+    ),
+]
+OlderIdempotencyKey = Annotated[
+    str | None, Header(alias="X-Idempotency-Key", max_length=255, description="As Idempotency-Key.")
+]
+
+
+async def keyed_asker(
+    asker: TheAsker, key: IdempotencyKey = None, older_key: OlderIdempotencyKey = None
+) -> Asker:
+    """Who asks for a job by a request that may be sent again."""
+    return replace(asker, idempotency_key=key or older_key or None)
+
+
+TheKeyedAsker = Annotated[Asker, Depends(keyed_asker)]
+Key = Annotated[str, Path(description="What the address was made with; nobody can guess it.")]
 RowId = Annotated[UUID, Depends(row_id)]

@@ -9,7 +9,7 @@ from easel.api.pages import Cursor, Limit, words
 from easel.catalog import MODELS
 from easel.schema.jobs import Job, JobDetails, Status
 from easel.schema.pages import Page
-from easel.store import jobs
+from easel.store import ends, jobs, trainings
 
 TYPES = [*MODELS, "analysis", "training"]
 Types = Annotated[str | None, Query(description=f"Comma separated job types: {', '.join(TYPES)}.")]
@@ -43,10 +43,10 @@ async def show(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL)
 
 async def cancel(job_id: RowId, caller: TheCaller, house: TheHouse, base: BaseURL) -> Job:
     """Cancel a job; one that has ended stays as it is."""
-    cancelled = await jobs.cancel(
+    cancelled = await ends.cancel(
         house.database, caller.workspace_id, job_id, base, limits=house.settings.limits
     )
-    await jobs.sweep(house.database, house.blobs, job_id)
+    await trainings.sweep(house.database, house.blobs, job_id)
     return cancelled
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 from fastapi import Request
 
 from easel.api.assets import Deleted
 from easel.api.bodies import parsed, read_json
 from easel.api.collected import Given, forget, kept
-from easel.api.given import BaseURL, House, Key, RowId, TheAsker, TheCaller, TheHouse
+from easel.api.given import BaseURL, House, Key, RowId, TheAsker, TheCaller, TheHouse, TheKeyedAsker
 from easel.api.pages import Cursor, Limit
 from easel.api.refusals import refused
 from easel.errors import BadRequest
@@ -22,18 +23,25 @@ from easel.schema.moodboards import (
 )
 from easel.schema.pages import Page
 from easel.store import moodboards
-from easel.store.jobs import Asker
+from easel.store.askers import Asker
 from easel.store.moodboards import Pictures
+from easel.store.queue import ANALYSE
+from easel.store.repeats import Repeated, recognise
 
 PICTURES = {"urls", "asset_ids"}
 WORDS = {"taste_profile", "keywords", "avoids"}
 
 
-async def create(request: Request, asker: TheAsker, house: TheHouse) -> Moodboard:
+async def create(request: Request, asker: TheKeyedAsker, house: TheHouse) -> Moodboard:
     """Make a moodboard of pictures; its job tells how their analysis goes."""
     asked = parsed(NewMoodboard, await read_json(request))
-    async with _kept(asked, house, asker) as pictures:
-        return await moodboards.add(house.database, asker, asked.name, pictures)
+    try:
+        asker = await recognise(house.database, asker, ANALYSE, asked)
+        async with _kept(asked, house, asker) as pictures:
+            return await moodboards.add(house.database, asker, asked.name, pictures)
+    except Repeated as repeat:
+        made = UUID(repeat.job.moodboard_id)
+        return await moodboards.get(house.database, asker.workspace_id, made, asker.base_url)
 
 
 async def index(

@@ -10,7 +10,7 @@ from easel.errors import NotFound, OutboundError, PictureError, Unprocessable
 from easel.ids import file_key, same_file_key
 from easel.pictures import Description
 from easel.schema.generation import GenerationRequest
-from easel.store.jobs import Asker
+from easel.store.askers import Asker
 
 FETCH_SECONDS = 20  # for all pictures of a request: clients wait for 30
 

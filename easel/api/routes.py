@@ -68,7 +68,7 @@ PRIVATE = [
     Route("Styles", "DELETE", "/styles/{id}/share/workspace", styles.unshare,    Shared,
           (400, 403, 404, 413), openapi.body(ShareTarget, required=False)),
     Route("Moodboards", "POST",   "/moodboards",                 moodboards.create, Moodboard,
-          (400, 413, 422), openapi.body(NewMoodboard)),
+          (400, 404, 413, 422), openapi.body(NewMoodboard)),
     Route("Moodboards", "GET",    "/moodboards",                 moodboards.index,  Page[Moodboard], (400,)),
     Route("Moodboards", "GET",    "/moodboards/{id}",            moodboards.show,   Moodboard,       (404,)),
     Route("Moodboards", "PATCH",  "/moodboards/{id}",            moodboards.change, Moodboard,

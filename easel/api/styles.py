@@ -8,14 +8,16 @@ from fastapi import Query, Request, Response
 from easel.api.assets import Deleted
 from easel.api.bodies import parsed, read_json
 from easel.api.collected import forget, kept
-from easel.api.given import BaseURL, Key, RowId, TheAsker, TheCaller, TheHouse
+from easel.api.given import BaseURL, Key, RowId, TheCaller, TheHouse, TheKeyedAsker
 from easel.api.pages import Cursor, Limit, words
 from easel.errors import BadRequest
 from easel.schema.jobs import Job
 from easel.schema.moodboards import ShareLink
 from easel.schema.pages import Page
 from easel.schema.styles import Filter, Shared, ShareTarget, Style, StyleChanges, TrainingRequest
-from easel.store import jobs, styles
+from easel.store import jobs, styles, submits
+from easel.store.queue import TRAIN
+from easel.store.repeats import Repeated, recognise
 
 Ids = Annotated[list[str] | None, Query(description="Ids of styles, comma separated.")]
 Liked = Annotated[bool, Query(description="Only styles that you like. Likes are not served: there are none.")]
@@ -33,15 +35,19 @@ Kind = Annotated[
 ]
 
 
-async def train(request: Request, asker: TheAsker, house: TheHouse) -> Job:
+async def train(request: Request, asker: TheKeyedAsker, house: TheHouse) -> Job:
     """Train a style on pictures; the job tells how it goes, and at its end the style's id."""
     asked = parsed(TrainingRequest, await read_json(request))
     if house.settings.models == "krea":
         asked = asked.on_krea()
     given = [("urls", place, url) for place, url in enumerate(asked.urls)]
-    async with kept(given, house, asker) as pictures:
-        settled = asked.model_copy(update={"urls": pictures.urls})
-        return await jobs.submit_training(house.database, asker, settled, pictures.files)
+    try:
+        asker = await recognise(house.database, asker, TRAIN, asked)
+        async with kept(given, house, asker) as pictures:
+            settled = asked.model_copy(update={"urls": pictures.urls})
+            return await submits.submit_training(house.database, asker, settled, pictures.files)
+    except Repeated as repeat:
+        return jobs.told(repeat.job, asker.base_url)
 
 
 async def index(

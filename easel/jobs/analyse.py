@@ -17,7 +17,7 @@ from easel.schema.jobs import Progress
 from easel.schema.moodboards import unusable
 from easel.schema.painting import Taste
 from easel.store import moodboards
-from easel.store.jobs import Analysis
+from easel.store.claims import Analysis
 from easel.store.moodboards import Board, Found, Medoid
 
 AT_ONCE = 8  # pictures in memory

@@ -16,7 +16,7 @@ from easel.schema.jobs import Progress
 from easel.schema.painting import Adapter, Materials, Painting, Reference, Step
 from easel.schema.styles import StyleUse
 from easel.store import styles
-from easel.store.jobs import Generation
+from easel.store.claims import Generation
 
 TOLD_EVERY = 0.05  # seconds: steps that follow each other faster are not all told
 

@@ -9,7 +9,7 @@ from easel.errors import NotFound, ReferenceUnreadable
 from easel.jobs.analyse import found_board, look_through
 from easel.jobs.workshop import Report, Workshop
 from easel.schema.painting import UNMOVED, Alike, Mood, Reference
-from easel.store.jobs import Generation
+from easel.store.claims import Generation
 from easel.style.moodboards import acting
 
 

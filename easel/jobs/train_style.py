@@ -11,9 +11,10 @@ from easel.jobs.analyse import each
 from easel.jobs.workshop import Laps, Made, Report, Thing, Workshop
 from easel.schema.jobs import Progress
 from easel.schema.painting import Lesson
-from easel.store import assets, jobs
-from easel.store.jobs import Training, training_key
+from easel.store import assets, claims
+from easel.store.claims import Training
 from easel.store.styles import NewStyle
+from easel.store.trainings import training_key
 
 SHOWN = 4  # of the pictures it was trained on, beside the style
 
@@ -80,7 +81,7 @@ class Notebook:
     def keep(self, state: bytes) -> None:
         """Keep `state`, so that another worker can go on from there."""
         self._wait(self._workshop.blobs.replace(training_key(self._claim.id), state))
-        self._wait(jobs.get_on(self._workshop.database, self._claim))
+        self._wait(claims.get_on(self._workshop.database, self._claim))
 
     def _wait(self, work: Coroutine[Any, Any, Thing]) -> Thing:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

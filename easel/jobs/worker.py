@@ -26,10 +26,10 @@ from easel.safety.guard import Guard
 from easel.schema.jobs import Progress
 from easel.schema.painting import Painter
 from easel.settings import Settings
-from easel.store import events, jobs, queue, workers
+from easel.store import claims, ends, events, queue, repeats, trainings, workers
 from easel.store.blobs import Blobs
+from easel.store.claims import Analysis, Claim, Generation, Training
 from easel.store.database import AWAY, Database
-from easel.store.jobs import Analysis, Generation, Training
 from easel.store.queue import Entry
 
 MOST_CLAIMS = 5  # a job that took as many workers down with it is given up
@@ -111,14 +111,14 @@ class Worker:
         self._news.set()
 
     async def _do(self, entry: Entry) -> None:
-        claim = await jobs.claim(self._database, entry.row)
+        claim = await claims.claim(self._database, entry.row)
         if claim is None:
-            return await jobs.discard(self._database, entry)
+            return await ends.discard(self._database, entry)
         workshop = self._workshop(claim, entry)
         try:
             made = await self._made(claim, workshop)
         except Cancelled:
-            await jobs.discard(self._database, entry)
+            await ends.discard(self._database, entry)
         except EngineLost as lost:
             self._lose(lost)
             await self._hand_on(claim, entry, lost)
@@ -128,7 +128,7 @@ class Worker:
         except JobError as error:
             await self._fail(claim, entry, error)
         else:
-            await jobs.complete(self._database, claim, entry, **vars(made), limits=self._settings.limits)
+            await ends.complete(self._database, claim, entry, **vars(made), limits=self._settings.limits)
 
     def _lose(self, lost: EngineLost) -> None:
         """Take nothing more, and end: a new process may go on."""
@@ -138,15 +138,15 @@ class Worker:
         self._news.set()
         self.stop()
 
-    async def _hand_on(self, claim: jobs.Claim, entry: Entry, lost: EngineLost) -> None:
+    async def _hand_on(self, claim: Claim, entry: Entry, lost: EngineLost) -> None:
         """Let another worker begin the job, unless it has taken enough of them down."""
         if claim.claims < MOST_CLAIMS:
-            return await jobs.give_back(self._database, claim, entry)
+            return await claims.give_back(self._database, claim, entry)
         await self._fail(claim, entry, EngineError(f"{BEGUN_TOO_OFTEN}: {lost.message}"))
 
-    async def _fail(self, claim: jobs.Claim, entry: Entry, error: JobError) -> None:
+    async def _fail(self, claim: Claim, entry: Entry, error: JobError) -> None:
         log.warning("Job failed", job=str(claim.id), code=error.code, error=error.message)
-        await jobs.fail(
+        await ends.fail(
             self._database,
             claim,
             entry,
@@ -164,9 +164,9 @@ class Worker:
 
     async def _train(self, entry: Entry) -> None:
         await self._do(entry)
-        await jobs.sweep(self._database, self._blobs, entry.row)
+        await trainings.sweep(self._database, self._blobs, entry.row)
 
-    def _workshop(self, claim: jobs.Claim, entry: Entry) -> Workshop:
+    def _workshop(self, claim: Claim, entry: Entry) -> Workshop:
         assert self._tools, "jobs are taken once the painter is loaded"
         painter, guard = self._tools
         return Workshop(
@@ -185,7 +185,7 @@ class Worker:
         seconds = TRAINING_SECONDS if isinstance(claim, Training) else self._settings.job_timeout
 
         async def report(progress: Progress) -> None:
-            await jobs.report(self._database, claim, progress)
+            await claims.report(self._database, claim, progress)
 
         try:
             async with asyncio.timeout(seconds) as limit:
@@ -218,7 +218,7 @@ class Worker:
         while True:
             try:
                 async with self._database.begin() as connection:
-                    for forget in (events.prune, jobs.prune, queue.prune, workers.prune):
+                    for forget in (events.prune, repeats.prune, queue.prune, workers.prune):
                         await forget(connection)
             except AWAY as error:
                 log.warning("The database is away", error=str(error))

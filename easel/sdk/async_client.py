@@ -108,9 +108,7 @@ class AsyncClient:
         start = await self.address(image) if image else None
         call = calls.submit(prompt, prepared, styles, moodboards, start, model, webhook_url, wishes)
         try:
-            with contextlib.suppress(Unreachable):
-                return await self.send(call)
-            return await self.send(call)
+            return await self.ask(call)
         except asyncio.CancelledError:
             await self.jobs.cancel((await self.send(call)).job_id)
             raise
@@ -120,6 +118,12 @@ class AsyncClient:
         job = await self.jobs.ended(job.job_id, on_progress)
         url = calls.picture_url(job)
         return Picture(job, url, await self.send(calls.download(url)))
+
+    async def ask(self, call: Call[Answer]) -> Answer:
+        """Send `call`, and once more if a broken connection has lost the answer: it has a key of its own."""
+        with contextlib.suppress(Unreachable):
+            return await self.send(call)
+        return await self.send(call)
 
     async def send(self, call: Call[Answer]) -> Answer:
         """Send `call` and read its answer."""
@@ -236,9 +240,12 @@ class AsyncMoodboards:
         self._client = client
 
     async def create(self, name: str, pictures: Sequence[Source]) -> Moodboard:
-        """Make a moodboard; files among `pictures` are uploaded first. The job `job_id` analyses it."""
+        """Make a moodboard; files among `pictures` are uploaded first. The job `job_id` analyses it.
+
+        One whose answer a broken connection has lost is asked for once more.
+        """
         urls = [await self._client.address(picture) for picture in pictures]
-        return await self._client.send(calls.create_moodboard(name, urls))
+        return await self._client.ask(calls.create_moodboard(name, urls))
 
     async def get(self, moodboard_id: UUID) -> Moodboard:
         """One moodboard, with what its analysis found."""
@@ -274,9 +281,12 @@ class AsyncStyles:
         webhook_url: str | None = None,
         **training: Unpack[Training],
     ) -> Job:
-        """Begin a training; files among `pictures` are uploaded first. See `trained` for its end."""
+        """Begin a training; files among `pictures` are uploaded first. See `trained` for its end.
+
+        One whose answer a broken connection has lost is asked for once more.
+        """
         urls = [await self._client.address(picture) for picture in pictures]
-        return await self._client.send(calls.train_style(name, urls, webhook_url, training))
+        return await self._client.ask(calls.train_style(name, urls, webhook_url, training))
 
     async def trained(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Style:
         """The style of `job` once it is trained; raises the `JobError` that says why there is none."""

@@ -105,7 +105,6 @@ def submit(
     webhook_url: str | None,
     wishes: Wishes,
 ) -> Call[Job]:
-    """Its key is its own: sent again, it asks for the same job."""
     body = {"prompt": prompt, **wishes}
     if references:
         body["image_style_references"] = references
@@ -115,8 +114,7 @@ def submit(
         body["moodboards"] = [_by_id(board) for board in moodboards]
     if image_url:
         body["image_url"] = image_url
-    headers = {"Idempotency-Key": str(uuid4()), **_webhook(webhook_url)}
-    return Call("POST", f"/generate/image/krea/krea-2/{model}", _as(Job), {"json": body, "headers": headers})
+    return Call("POST", f"/generate/image/krea/krea-2/{model}", _as(Job), _asking(body, webhook_url))
 
 
 def get_job(job_id: UUID) -> Call[Job]:
@@ -153,7 +151,7 @@ def delete_asset(asset_id: UUID) -> Call[None]:
 
 
 def create_moodboard(name: str, urls: Sequence[str]) -> Call[Moodboard]:
-    return Call("POST", "/moodboards", _as(Moodboard), {"json": {"name": name, "urls": urls}})
+    return Call("POST", "/moodboards", _as(Moodboard), _asking({"name": name, "urls": urls}))
 
 
 def get_moodboard(moodboard_id: UUID) -> Call[Moodboard]:
@@ -175,7 +173,7 @@ def delete_moodboard(moodboard_id: UUID) -> Call[None]:
 
 def train_style(name: str, urls: Sequence[str], webhook_url: str | None, training: Training) -> Call[Job]:
     body = {"name": name, "urls": urls, **training}
-    return Call("POST", "/styles/train", _as(Job), {"json": body, "headers": _webhook(webhook_url)})
+    return Call("POST", "/styles/train", _as(Job), _asking(body, webhook_url))
 
 
 def get_style(style_id: str) -> Call[Style]:
@@ -286,8 +284,10 @@ def unreachable(url: str, error: httpx.TransportError) -> errors.Unreachable:
     )
 
 
-def _webhook(url: str | None) -> dict[str, str]:
-    return {"X-Webhook-URL": url} if url else {}
+def _asking(body: dict[str, Any], webhook_url: str | None = None) -> dict[str, Any]:
+    """The key is the call's own: sent again, it asks for the same job or moodboard."""
+    headers = {"Idempotency-Key": str(uuid4())} | ({"X-Webhook-URL": webhook_url} if webhook_url else {})
+    return {"json": body, "headers": headers}
 
 
 def _params(**params: Any) -> dict[str, Any]:

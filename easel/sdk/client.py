@@ -111,9 +111,7 @@ class Client:
         start = self.address(image) if image else None
         call = calls.submit(prompt, prepared, styles, moodboards, start, model, webhook_url, wishes)
         try:
-            with contextlib.suppress(Unreachable):
-                return self.send(call)
-            return self.send(call)
+            return self.ask(call)
         except KeyboardInterrupt:
             self.jobs.cancel(self.send(call).job_id)
             raise
@@ -123,6 +121,12 @@ class Client:
         job = self.jobs.ended(job.job_id, on_progress)
         url = calls.picture_url(job)
         return Picture(job, url, self.send(calls.download(url)))
+
+    def ask(self, call: Call[Answer]) -> Answer:
+        """Send `call`, and once more if a broken connection has lost the answer: it has a key of its own."""
+        with contextlib.suppress(Unreachable):
+            return self.send(call)
+        return self.send(call)
 
     def send(self, call: Call[Answer]) -> Answer:
         """Send `call` and read its answer."""
@@ -238,9 +242,12 @@ class Moodboards:
         self._client = client
 
     def create(self, name: str, pictures: Sequence[Source]) -> Moodboard:
-        """Make a moodboard; files among `pictures` are uploaded first. The job `job_id` analyses it."""
+        """Make a moodboard; files among `pictures` are uploaded first. The job `job_id` analyses it.
+
+        One whose answer a broken connection has lost is asked for once more.
+        """
         urls = [self._client.address(picture) for picture in pictures]
-        return self._client.send(calls.create_moodboard(name, urls))
+        return self._client.ask(calls.create_moodboard(name, urls))
 
     def get(self, moodboard_id: UUID) -> Moodboard:
         """One moodboard, with what its analysis found."""
@@ -276,9 +283,12 @@ class Styles:
         webhook_url: str | None = None,
         **training: Unpack[Training],
     ) -> Job:
-        """Begin a training; files among `pictures` are uploaded first. See `trained` for its end."""
+        """Begin a training; files among `pictures` are uploaded first. See `trained` for its end.
+
+        One whose answer a broken connection has lost is asked for once more.
+        """
         urls = [self._client.address(picture) for picture in pictures]
-        return self._client.send(calls.train_style(name, urls, webhook_url, training))
+        return self._client.ask(calls.train_style(name, urls, webhook_url, training))
 
     def trained(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Style:
         """The style of `job` once it is trained; raises the `JobError` that says why there is none."""

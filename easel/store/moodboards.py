@@ -15,10 +15,10 @@ from easel.ids import file_key, new_id, new_secret
 from easel.schema.moodboards import Cluster, Moodboard, SharedMoodboard, Swatch
 from easel.schema.pages import Page
 from easel.schema.times import written
-from easel.settings import Limits
-from easel.store import jobs, tables, workspaces
+from easel.settings import UNLIMITED, Limits
+from easel.store import ends, submits, tables, workspaces
+from easel.store.askers import Asker
 from easel.store.database import Database
-from easel.store.jobs import UNLIMITED, Asker
 
 
 class Pictures(NamedTuple):
@@ -65,7 +65,7 @@ async def add(database: Database, asker: Asker, name: str, pictures: Pictures) -
     """Record a board and ask for its analysis, together or not at all."""
     moodboard_id = new_id()
     async with database.begin() as connection:
-        job = await jobs.submit_analysis(connection, asker, moodboard_id)
+        job = await submits.submit_analysis(connection, asker, moodboard_id)
         row = {"id": moodboard_id, "workspace_id": asker.workspace_id, "name": name, "job_id": job.job_id}
         added = insert(tables.Moodboard).values({**row, **pictures._asdict()})
         told = await connection.execute(added.returning(tables.Moodboard.__table__))
@@ -113,8 +113,8 @@ async def change(
         values = {"name": name or row.name, "edits": edited}
         dropped: list[str] = []
         if pictures and (pictures.urls != row.urls or not row.found):
-            await jobs.stop(connection, asker.workspace_id, row.job_id, asker.limits)
-            job = await jobs.submit_analysis(connection, asker, moodboard_id)
+            await ends.stop(connection, asker.workspace_id, row.job_id, asker.limits)
+            job = await submits.submit_analysis(connection, asker, moodboard_id)
             named = {file_key(url) for url in pictures.urls}
             files = [*(key for key in row.files if key in named), *pictures.files]
             values |= {"urls": pictures.urls, "files": files, "found": None, "job_id": job.job_id}
@@ -132,7 +132,7 @@ async def remove(
         await workspaces.hold(connection, workspace_id)
         row = await _row(connection, workspace_id, moodboard_id, held=True)
         await connection.execute(delete(tables.Moodboard).where(tables.Moodboard.id == moodboard_id))
-        await jobs.stop(connection, workspace_id, row.job_id, limits)
+        await ends.stop(connection, workspace_id, row.job_id, limits)
         return _files(row)
 
 

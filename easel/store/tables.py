@@ -146,6 +146,7 @@ class Job(Base):
         Index(
             "jobs_idempotency",
             "workspace_id",
+            text("coalesce(variant, kind)"),
             "idempotency_key",
             unique=True,
             postgresql_where=text("idempotency_key IS NOT NULL"),
