@@ -45,8 +45,8 @@ X = noise(1, 24, 16, seed=0)
 
 def ours(transformer, avoided: torch.Tensor | None, *looks: shared.Looks) -> torch.Tensor:
     nothing = text(transformer, 5, 8)
-    voices = [(one.weights, shared.listen(transformer, one, nothing, T)) for one in looks]
-    return shared.predict(transformer, X, T, text(transformer), grid(4, 6), voices, avoided)
+    heard = shared.ready([(one.weights, shared.listen(transformer, one, nothing, T)) for one in looks])
+    return shared.predict(transformer, X, T, text(transformer), grid(4, 6), heard, avoided)
 
 
 def plainly(transformer, avoided: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:

@@ -236,7 +236,9 @@ def test_the_loop_never_waits_for_the_device(way):
             negative=words,
             guidance=guidance,
             references=context,
-            hear=lambda step, t: [(x.weights, shared.listen(network, x, words, t)) for x in looks],
+            hear=lambda step, t: shared.ready(
+                [(x.weights, shared.listen(network, x, words, t)) for x in looks]
+            ),
         )
 
 

@@ -13,7 +13,7 @@ from easel.model.transformer import References, predict
 OnStep = Callable[[int, Tensor], None]  # the step's number from 1, and what the picture looks like by now
 
 
-def silence(step: int, t: Tensor) -> shared.Voices:
+def silence(step: int, t: Tensor) -> shared.Heard:
     """What is heard where there are no references."""
     return ()
 
@@ -31,7 +31,7 @@ def sample(
     text_mask: Tensor | None = None,
     negative: Tensor | None = None,
     guidance: float = 0.0,
-    hear: Callable[[int, Tensor], shared.Voices] = silence,
+    hear: Callable[[int, Tensor], shared.Heard] = silence,
     avoided: Tensor | None = None,
     on_step: OnStep = lambda step, tokens: None,
 ) -> Tensor:
@@ -42,7 +42,7 @@ def sample(
     pull; from what `away` alone would do, the step moves off by as much. Guidance follows Krea's convention,
     v = cond + guidance * (cond - uncond), and is off at 0. What `on_step` raises ends the sampling.
 
-    `hear` says what references that act through shared attention say at a step, from 0, and its time (1,).
+    `hear` gives what is heard, at a step from 0 and its time (1,), of references that share attention.
     From the features `avoided` (1, A, D) the picture's attention moves away (`easel.model.nag`).
 
     Nothing here waits for the device: a step may be told of before the device has taken it.
@@ -58,8 +58,8 @@ def sample(
         given = transformer, x.to(text.dtype), t, text, positions
         if isinstance(references, in_context.Context):
             return in_context.predict(*given, references, avoided).float()
-        if voices or avoided is not None:
-            return shared.predict(*given, voices, avoided).float()
+        if heard or avoided is not None:
+            return shared.predict(*given, heard, avoided).float()
         seen = (x if sketch is None else torch.cat([x, sketch], -1)).to(transformer.img_in.weight.dtype)
         said = predict(transformer, seen, t, text, positions, references, text_mask)[..., :channels].float()
         return said if sketch is None else (x - sketch - said) / t[:, None, None]
@@ -67,7 +67,7 @@ def sample(
     x = noise
     for i, (t, after) in enumerate(pairwise(times)):
         at = t.expand(len(x))
-        voices = hear(i, at)
+        heard = hear(i, at)
         v = flow(x, at, text, references)
         if away is not None:
             v = v + (v - flow(x, at, text, away))
