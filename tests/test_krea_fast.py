@@ -15,6 +15,7 @@ import torch
 import torch._dynamo
 from diffusers import AutoencoderKLQwenImage, Krea2Transformer2DModel
 from PIL import Image
+from tiny_krea import rotary
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -69,7 +70,9 @@ def text(transformer: Krea2Transformer2DModel, tokens: int) -> Tensor:
 
 def velocity(transformer: Krea2Transformer2DModel, words: int = 7, rows: int = 4, columns: int = 6) -> Tensor:
     x = drawn(1, rows * columns, 16).to(transformer.img_in.weight)
-    return predict(transformer, x, T.to(x.device), text(transformer, words), grid(rows, columns).to(x.device))
+    return predict(
+        transformer, x, T.to(x.device), text(transformer, words), rotary(transformer, rows, columns)
+    )
 
 
 # Compiled halves
@@ -195,11 +198,12 @@ def test_the_fastest_kernel_is_taken_of_those_that_are_right():
 
 def test_references_in_context_are_the_same_by_a_kernel_without_bias(transformer):
     context = in_context.context_of([(drawn(1, 4, 8, 8, seed=1), 0.5), (drawn(1, 4, 4, 12, seed=2), 2.0)])
+    turned = rotary(transformer, 4, 6, context.positions)
     found = []
     for backend in (PLAIN, replace(PLAIN, attend_at=partial(attend_apart, told))):
         transformer.backend = backend
         found.append(
-            in_context.predict(transformer, drawn(1, 24, 16), T, text(transformer, 7), grid(4, 6), context)
+            in_context.predict(transformer, drawn(1, 24, 16), T, text(transformer, 7), turned, context)
         )
     assert torch.allclose(*found, atol=1e-5)
 

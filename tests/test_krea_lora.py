@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import Krea2Transformer2DModel
 from safetensors.torch import load, save
-from tiny_krea import official
+from tiny_krea import official, rotary
 from torch import Tensor
 
 from easel.errors import CheckpointError, StyleError
@@ -172,12 +172,13 @@ def velocities(network: Any) -> list[Tensor]:
     t, positions = torch.tensor([0.6]), grid(2, 3)
     text = fuse_text(network, tapped)
     context = in_context.context_of([(z, 0.8)])
+    own, longer = rotary(network, 2, 3), rotary(network, 2, 3, context.positions)
     looks = shared.Looks(x + 1, x.flip(1), positions, [0.5])
     voice = shared.listen(network, looks, fuse_text(network, empty), t)
     return [
-        predict(network, x, t, text, positions),
-        in_context.predict(network, x, t, text, positions, context),
-        shared.predict(network, x, t, text, positions, shared.ready([(looks.weights, voice)])),
+        predict(network, x, t, text, own),
+        in_context.predict(network, x, t, text, longer, context),
+        shared.predict(network, x, t, text, own, shared.ready([(looks.weights, voice)])),
     ]
 
 

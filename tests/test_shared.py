@@ -7,6 +7,7 @@ import tiny_krea
 import torch
 from diffusers import Krea2Transformer2DModel
 from PIL import Image
+from tiny_krea import rotary
 
 from easel.engine.krea import Conditioning, times_of
 from easel.engine.sampler import sample
@@ -43,12 +44,14 @@ def hearing(transformer, *looks: tuple[torch.Tensor, float]) -> torch.Tensor:
         [(alike.weights, shared.listen(transformer, alike, nothing, T)) for alike in shared.looks_of(looks)]
     )
     return shared.predict(
-        transformer, drawn(1, 24, 16, seed=0), T, text(transformer, 7, 9), grid(4, 6), heard
+        transformer, drawn(1, 24, 16, seed=0), T, text(transformer, 7, 9), rotary(transformer, 4, 6), heard
     )
 
 
 def alone(transformer) -> torch.Tensor:
-    return predict(transformer, drawn(1, 24, 16, seed=0), T, text(transformer, 7, 9), grid(4, 6))
+    return predict(
+        transformer, drawn(1, 24, 16, seed=0), T, text(transformer, 7, 9), rotary(transformer, 4, 6)
+    )
 
 
 def test_without_weight_the_references_change_nothing_to_the_last_bit(transformer):

@@ -8,9 +8,11 @@ from diffusers import Krea2Transformer2DModel
 from torch import Tensor
 
 from easel.model import in_context, shared
+from easel.model.block import Rotary
 from easel.model.transformer import References, predict
 
 OnStep = Callable[[int, Tensor], None]  # the step's number from 1, and what the picture looks like by now
+Read = References | in_context.Context | None  # references, before or in the picture's own sequence
 
 
 def silence(step: int, t: Tensor) -> shared.Heard:
@@ -26,8 +28,8 @@ def sample(
     positions: Tensor,
     *,
     sketch: Tensor | None = None,
-    references: References | in_context.Context | None = None,
-    away: References | in_context.Context | None = None,
+    references: Read = None,
+    away: Read = None,
     text_mask: Tensor | None = None,
     negative: Tensor | None = None,
     guidance: float = 0.0,
@@ -52,27 +54,30 @@ def sample(
     """
     channels = noise.shape[-1]
 
-    def flow(
-        x: Tensor, t: Tensor, text: Tensor, references: References | in_context.Context | None
-    ) -> Tensor:
-        given = transformer, x.to(text.dtype), t, text, positions
+    def placed(references: Read) -> tuple[Read, Rotary]:
+        beside = [references.positions] if isinstance(references, in_context.Context) else []
+        return references, transformer.rotary_emb(torch.cat([positions, *beside]))
+
+    def flow(x: Tensor, t: Tensor, text: Tensor, references: Read, rotary: Rotary) -> Tensor:
+        given = transformer, x.to(text.dtype), t, text, rotary
         if isinstance(references, in_context.Context):
             return in_context.predict(*given, references, avoided).float()
         if heard or avoided is not None:
             return shared.predict(*given, heard, avoided).float()
         seen = (x if sketch is None else torch.cat([x, sketch], -1)).to(transformer.img_in.weight.dtype)
-        said = predict(transformer, seen, t, text, positions, references, text_mask)[..., :channels].float()
+        said = predict(transformer, seen, t, text, rotary, references, text_mask)[..., :channels].float()
         return said if sketch is None else (x - sketch - said) / t[:, None, None]
 
+    pull, push = placed(references), placed(away)
     x = noise
     for i, (t, after) in enumerate(pairwise(times)):
         at = t.expand(len(x))
         heard = hear(i, at)
-        v = flow(x, at, text, references)
+        v = flow(x, at, text, *pull)
         if away is not None:
-            v = v + (v - flow(x, at, text, away))
+            v = v + (v - flow(x, at, text, *push))
         if guidance > 0 and negative is not None:
-            v = v + guidance * (v - flow(x, at, negative, references))
+            v = v + guidance * (v - flow(x, at, negative, *pull))
         on_step(i + 1, x - t * v)
         x = x + (after - t) * v
     return x

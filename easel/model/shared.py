@@ -21,10 +21,11 @@ from torch import Tensor
 from easel.model import flow
 from easel.model.attention import together
 from easel.model.backend import Backend, backend_of
+from easel.model.block import Rotary
 from easel.model.latents import noise, pack
 from easel.model.manner import Manner, Manners, blended, manner_of
 from easel.model.nag import Total, alone, steered
-from easel.model.transformer import embed_time, grid, through
+from easel.model.transformer import behind, embed_time, forward, grid, through
 
 FIRST = 1 / 4  # of the blocks: those before it see no references
 LOUD = 1.06  # a reference's keys, beside the picture's own
@@ -135,7 +136,7 @@ def listen(transformer: Krea2Transformer2DModel, looks: Looks, nothing: Tensor, 
     prompt's features."""
     words, backend = nothing.shape[1], backend_of(transformer)
     noisy = flow.noised(looks.clean, looks.noise, t).to(nothing.dtype)
-    rotary = transformer.rotary_emb(torch.cat([looks.positions.new_zeros(words, 3), looks.positions]))
+    rotary = behind(words, transformer.rotary_emb(looks.positions))
     _, modulation = embed_time(transformer, t, nothing.dtype)
     loud = loudness(tuple(transformer.config.axes_dims_rope), nothing.device, nothing.dtype)
     first = first_block(transformer)
@@ -187,7 +188,7 @@ def predict(
     x: Tensor,
     t: Tensor,
     text: Tensor,
-    positions: Tensor,
+    rotary: Rotary,
     heard: Heard,
     avoided: Tensor | None = None,
 ) -> Tensor:
@@ -195,8 +196,6 @@ def predict(
     moving away from the features `avoided` (1, A, D)."""
     words, shunned = text.shape[1], 0 if avoided is None else avoided.shape[1]
     backend = backend_of(transformer)
-    rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(shunned + words, 3), positions]))
-    time, modulation = embed_time(transformer, t, x.dtype)
 
     def look(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         near, keys, values = (z[:, shunned:] for z in (q, k, v))
@@ -209,9 +208,8 @@ def predict(
             return out
         return steered(out, own, q, k, v, shunned, words, x.shape[1], backend.attend, backend.total)
 
-    hidden = torch.cat([text[:, :0] if avoided is None else avoided, text, transformer.img_in(x)], 1)
-    hidden = through(transformer, hidden, modulation, rotary, look)
-    return transformer.final_layer(hidden[:, shunned + words :], time)
+    before = text if avoided is None else torch.cat([avoided, text], 1)
+    return forward(transformer, x, t, before, rotary, look)
 
 
 def mixed(own: Tensor, found: Sequence[tuple[float, Tensor]], total: Total = alone) -> Tensor:
