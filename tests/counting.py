@@ -1,4 +1,4 @@
-"""The memory that operations take, counted: on the meta device true sizes cost nothing."""
+"""Operations counted, and the memory that they take: on the meta device true sizes cost nothing."""
 
 import weakref
 from typing import Any
@@ -31,6 +31,20 @@ class Counting(TorchDispatchMode):
 
     def _gone(self, key: int) -> None:
         self.held -= self._sizes.pop(key)
+
+
+class Operations(TorchDispatchMode):
+    """Within the block, how many operations make something new: what a GPU would be launched for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = operation(*args, **(kwargs or {}))
+        given = {storage._cdata for storage in storages((args, kwargs))}
+        self.count += any(storage._cdata not in given for storage in storages(out))
+        return out
 
 
 def storages(values: Any) -> list[torch.UntypedStorage]:

@@ -118,7 +118,8 @@ def save(folder: Path, distilled: bool, seed: int = 0) -> Path:
 
 def rotary(network: Krea2Transformer2DModel, rows: int, columns: int, *beside: Tensor) -> Rotary:
     """How the tokens of a picture are turned, and behind them those at further positions (R, 3)."""
-    return network.rotary_emb(torch.cat([grid(rows, columns), *beside]).to(network.img_in.weight.device))
+    positions = grid(rows, columns).to(network.img_in.weight.device)
+    return network.rotary_emb(torch.cat([positions, *beside]))
 
 
 def tokenizer() -> Qwen2TokenizerFast:

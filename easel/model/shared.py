@@ -23,7 +23,7 @@ from easel.model.attention import together
 from easel.model.backend import Backend, backend_of
 from easel.model.block import Rotary
 from easel.model.latents import noise, pack
-from easel.model.manner import Manner, Manners, blended, manner_of
+from easel.model.manner import Manner, Manners, blended, manner_of, weighted
 from easel.model.nag import Total, alone, steered
 from easel.model.transformer import behind, embed_time, forward, grid, through
 
@@ -216,10 +216,9 @@ def mixed(own: Tensor, found: Sequence[tuple[float, Tensor]], total: Total = alo
     """What the picture's tokens find by themselves, `own` (1, N, D), moved towards what they find in each
     reference; where any is to be kept away from, no token grows longer than it was. `total` adds what is
     found with heads that are elsewhere."""
-    moved = (1 - sum(weight for weight, _ in found)) * own
-    for weight, other in found:
-        moved = moved.add(other, alpha=weight)
-    if any(weight < 0 for weight, _ in found):
+    weights, others = zip(*found, strict=True)
+    moved = weighted([1 - sum(weights), *weights], [own, *others])
+    if min(weights) < 0:
         before, after = (total(x.float().square().sum(-1, keepdim=True)).sqrt() for x in (own, moved))
         moved = moved * (before / after).clamp(max=1).to(moved)
     return moved
