@@ -52,6 +52,13 @@ def storages(values: Any) -> list[torch.UntypedStorage]:
     return [z.untyped_storage() for z in tree_leaves(values) if isinstance(z, Tensor)]
 
 
+def operations(run: Any) -> int:
+    """How many it makes."""
+    with torch.inference_mode(), Operations() as counting:
+        run()
+    return counting.count
+
+
 def counted(run: Any) -> float:
     """GB that it takes at most, beside what it is given."""
     with torch.inference_mode(), Counting() as counting:

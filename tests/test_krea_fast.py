@@ -13,6 +13,7 @@ import pytest
 import tiny_krea
 import torch
 import torch._dynamo
+from counting import operations, storages
 from diffusers import AutoencoderKLQwenImage, Krea2Transformer2DModel
 from PIL import Image
 from tiny_krea import rotary
@@ -27,13 +28,14 @@ from easel.engine.transformers import Transformers
 from easel.engine.voices import KeptVoices, size
 from easel.errors import Cancelled
 from easel.model import eight_bits, in_context, kernels, open_weights, shared
-from easel.model.attention import attend, attend_apart, attend_at, repeated
+from easel.model.attention import Telling, attend, attend_apart, attend_at, repeated
 from easel.model.backend import PLAIN, Backend, compiled
 from easel.model.eight_bits import Linear8, multiplied, rounded
 from easel.model.gguf_bits import KINDS, LinearGguf
-from easel.model.lora import Change, Style
+from easel.model.lora import Change, Kronecker, Style
 from easel.model.pixels import Pixels
 from easel.model.transformer import fuse_text, grid, predict
+from easel.model.worn import worn
 from easel.settings import Settings
 
 CPU = torch.device("cpu")
@@ -140,6 +142,20 @@ def test_products_in_eight_bits_are_part_of_the_graphs(graphs):
     assert len(graphs) == 2
 
 
+def test_while_the_blocks_wear_a_lokr_nothing_of_them_is_compiled(transformer):
+    """It acts through hooks, which a graph that was made before does not see."""
+    lokr = {"transformer_blocks.1.attn.to_q": Kronecker(drawn(8, 8), drawn(8, 8, seed=1))}
+    with torch.inference_mode():
+        with worn(transformer, [Style("LoKr", lokr, 0.5)]):
+            plainly = velocity(transformer)
+        transformer.backend = fast = compiled(by="eager")
+        velocity(transformer)
+        with worn(transformer, [Style("LoKr", lokr, 0.5)]):
+            assert transformer.backend == PLAIN
+            assert torch.equal(velocity(transformer), plainly)
+    assert transformer.backend is fast
+
+
 def test_nothing_is_compiled_on_a_processor():
     assert warm.fastest(made(), torch.bfloat16, CPU, compiles=True) is PLAIN
     assert Settings(compile="off").krea.compiles is False
@@ -196,6 +212,27 @@ def test_the_fastest_kernel_is_taken_of_those_that_are_right():
     assert kernels.fastest({"plain": slow, "missing": missing}, (q, k, v), attend(q, k, v))[0] == "plain"
 
 
+def test_of_the_kernels_that_tell_of_their_weights_only_the_fastest_is_tried_again(transformer, monkeypatch):
+    tried: list[str] = []
+
+    def kernel(name: str, pause: float) -> Telling:
+        def tell(*given: Tensor) -> tuple[Tensor, Tensor]:
+            tried.append(name)
+            time.sleep(pause)
+            return told(*given)
+
+        return tell
+
+    telling = {"slow": kernel("slow", 0.01), "quick": kernel("quick", 0)}
+    for name, value in {"TOKENS": 64, "WAYS": {}, "TELLING": telling, "told": kernel("torch", 0.01)}.items():
+        monkeypatch.setattr(kernels, name, value)
+    monkeypatch.setattr(kernels, "attend_at", lambda *given: time.sleep(0.04) or attend_at(*given))
+    ways = kernels.chosen(transformer, CPU)
+    assert ways["telling"] == ("quick", telling["quick"])
+    assert ways["attend_at"][0] == "quick, apart"
+    assert tried.count("quick") == 2 * tried.count("slow") > 0
+
+
 def test_references_in_context_are_the_same_by_a_kernel_without_bias(transformer):
     context = in_context.context_of([(drawn(1, 4, 8, 8, seed=1), 0.5), (drawn(1, 4, 4, 12, seed=2), 2.0)])
     turned = rotary(transformer, 4, 6, context.positions)
@@ -246,6 +283,18 @@ def test_the_loop_never_waits_for_the_device(way):
         )
 
 
+@pytest.mark.parametrize("way", ["plain", "guided", "in context"])
+def test_a_pictures_places_are_turned_once_for_all_steps(transformer, monkeypatch, way):
+    turned: list[int] = []
+    turn = transformer.rotary_emb.forward
+    monkeypatch.setattr(transformer.rotary_emb, "forward", lambda ids: turned.append(len(ids)) or turn(ids))
+    words = text(transformer, 7)
+    context = in_context.context_of([(drawn(1, 4, 8, 8), 0.5)]) if way == "in context" else None
+    given = {"negative": words, "guidance": 3.5 * (way == "guided"), "references": context}
+    sample(transformer, drawn(1, 24, 16), torch.linspace(1, 0, 5), words, grid(4, 6), **given)
+    assert turned == [24 + 16 * (way == "in context"), 24]  # beside references, and beside none
+
+
 def test_a_gpu_is_a_step_ahead_of_what_is_told():
     told_of: list[int] = []
     steps = Steps(lambda step, tokens: told_of.append(step), CPU)
@@ -292,6 +341,30 @@ def test_references_of_one_size_say_the_same_together_as_alone():
                 for manner, other in zip(one.manners, same.manners, strict=True):
                     assert torch.allclose(manner.mean, other.mean, atol=1e-5)
                     assert torch.allclose(manner.spread, other.spread, atol=1e-5)
+
+
+def test_a_step_does_no_more_for_a_reference_than_look_at_it_and_mix_what_it_finds():
+    """All else is done when it is listened to."""
+    network = made(num_layers=4)  # of which three hear references
+    words, x, turned = text(network, 7), drawn(1, 24, 16), rotary(network, 4, 6)
+
+    def step(references: int) -> int:
+        looks = shared.looks_of([(drawn(1, 4, 8, 8, seed=i), 0.2) for i in range(references)])
+        heard = shared.ready([(one.weights, shared.listen(network, one, words, T)) for one in looks])
+        return operations(lambda: shared.predict(network, x, T, words, turned, heard))
+
+    found = [step(references) for references in (1, 2, 4)]
+    each = 3 * (
+        3 + 4
+    )  # repeated keys and values and attention among them; three operations to join, one to mix
+    assert found == [found[0], found[0] + each, found[0] + 3 * each]
+
+
+def test_a_voice_holds_no_more_than_is_counted_of_it(transformer):
+    (looks,) = shared.looks_of([(drawn(1, 4, 8, 8, seed=i), 0.2) for i in range(3)])
+    voice = shared.listen(transformer, looks, text(transformer, 40), T)
+    held = {storage._cdata: storage.nbytes() for one in voice if one for storage in storages((one.k, one.v))}
+    assert sum(held.values()) == size(voice) > 0
 
 
 @pytest.fixture(scope="module")
