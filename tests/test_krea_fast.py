@@ -142,18 +142,15 @@ def test_products_in_eight_bits_are_part_of_the_graphs(graphs):
     assert len(graphs) == 2
 
 
-def test_while_the_blocks_wear_a_lokr_nothing_of_them_is_compiled(transformer):
+def test_while_the_blocks_wear_a_lokr_nothing_of_them_is_compiled(transformer, graphs):
     """It acts through hooks, which a graph that was made before does not see."""
     lokr = {"transformer_blocks.1.attn.to_q": Kronecker(drawn(8, 8), drawn(8, 8, seed=1))}
-    with torch.inference_mode():
-        with worn(transformer, [Style("LoKr", lokr, 0.5)]):
-            plainly = velocity(transformer)
-        transformer.backend = fast = compiled(by="eager")
+    transformer.backend = fast = compiled(by="counting")
+    with worn(transformer, [Style("LoKr", lokr, 0.5)]):
+        assert transformer.backend == PLAIN
         velocity(transformer)
-        with worn(transformer, [Style("LoKr", lokr, 0.5)]):
-            assert transformer.backend == PLAIN
-            assert torch.equal(velocity(transformer), plainly)
     assert transformer.backend is fast
+    assert graphs == []
 
 
 def test_nothing_is_compiled_on_a_processor():
@@ -354,9 +351,7 @@ def test_a_step_does_no_more_for_a_reference_than_look_at_it_and_mix_what_it_fin
         return operations(lambda: shared.predict(network, x, T, words, turned, heard))
 
     found = [step(references) for references in (1, 2, 4)]
-    each = 3 * (
-        3 + 4
-    )  # repeated keys and values and attention among them; three operations to join, one to mix
+    each = 3 * (3 + 3 + 1)  # to look, with keys and values repeated; to tell how much of it counts; to mix
     assert found == [found[0], found[0] + each, found[0] + 3 * each]
 
 
