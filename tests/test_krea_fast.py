@@ -280,16 +280,20 @@ def test_the_loop_never_waits_for_the_device(way):
         )
 
 
-@pytest.mark.parametrize("way", ["plain", "guided", "in context"])
-def test_a_pictures_places_are_turned_once_for_all_steps(transformer, monkeypatch, way):
+@pytest.mark.parametrize(
+    ("way", "lengths"), [("plain", [24]), ("guided", [24]), ("references", [40]), ("away", [24, 40])]
+)
+def test_a_pictures_places_are_turned_once_for_all_steps(transformer, monkeypatch, way, lengths):
     turned: list[int] = []
     turn = transformer.rotary_emb.forward
     monkeypatch.setattr(transformer.rotary_emb, "forward", lambda ids: turned.append(len(ids)) or turn(ids))
     words = text(transformer, 7)
-    context = in_context.context_of([(drawn(1, 4, 8, 8), 0.5)]) if way == "in context" else None
-    given = {"negative": words, "guidance": 3.5 * (way == "guided"), "references": context}
+    context = (
+        {way: in_context.context_of([(drawn(1, 4, 8, 8), 0.5)])} if way in ("references", "away") else {}
+    )
+    given = {"negative": words, "guidance": 3.5 * (way == "guided"), **context}
     sample(transformer, drawn(1, 24, 16), torch.linspace(1, 0, 5), words, grid(4, 6), **given)
-    assert turned == [24 + 16 * (way == "in context"), 24]  # beside references, and beside none
+    assert turned == lengths
 
 
 def test_a_gpu_is_a_step_ahead_of_what_is_told():

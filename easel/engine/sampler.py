@@ -68,7 +68,8 @@ def sample(
         said = predict(transformer, seen, t, text, rotary, references, text_mask)[..., :channels].float()
         return said if sketch is None else (x - sketch - said) / t[:, None, None]
 
-    pull, push = placed(references), placed(away)
+    pull = placed(references)
+    push = pull if away is None else placed(away)
     x = noise
     for i, (t, after) in enumerate(pairwise(times)):
         at = t.expand(len(x))
