@@ -45,6 +45,7 @@ from easel.model import kernels, pixels
 from easel.model.attention import attend
 from easel.model.backend import PLAIN, Backend
 from easel.model.backend import compiled as halves
+from easel.model.block import Rotary
 from easel.model.eight_bits import multiplied, rounded
 from easel.model.following import Following, captured
 from easel.model.kernels import seconds
@@ -211,15 +212,15 @@ class Bench:
         noise = torch.randint(0, 255, (count, side, side, 3), dtype=torch.uint8)
         return [Image.fromarray(picture.numpy()) for picture in noise]
 
-    def inputs(self, batch: int = 1, side: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Noisy tokens, their time, the prompt's features and the positions of a picture."""
+    def inputs(self, batch: int = 1, side: int | None = None) -> tuple[Tensor, Tensor, Tensor, Rotary]:
+        """Noisy tokens, their time, the prompt's features, and how the tokens are turned."""
         rows = (side or self.scale.side) // TOKEN
         torch.manual_seed(0)
         x = torch.randn(batch, rows**2, self.model.transformer.in_channels, device=self.device)
         text = fuse_text(self.model.transformer, self.text.tapped(PROMPT))
         t = torch.full((batch,), 0.6, device=self.device)
-        places = grid(rows, rows).to(self.device)
-        return x.to(self.model.dtype), t, text.expand(batch, -1, -1), places
+        rotary = tiny_krea.rotary(self.model.transformer, rows, rows)
+        return x.to(self.model.dtype), t, text.expand(batch, -1, -1), rotary
 
     def velocity(self) -> Tensor:
         return predict(self.model.transformer, *self.inputs())
@@ -385,7 +386,8 @@ def stock(bench: Bench) -> dict[str, Any]:
         )
 
     def step(count: int = 1) -> Tensor:
-        x, t, _, places = bench.inputs(count)
+        x, t, *_ = bench.inputs(count)
+        places = grid(side // TOKEN, side // TOKEN).to(x.device)
         zeros = places.new_zeros(embeds.shape[1], 3)
         return pipeline.transformer(
             x,

@@ -1,4 +1,4 @@
-"""The memory that operations take, counted: on the meta device true sizes cost nothing."""
+"""Operations counted, and the memory that they take: on the meta device true sizes cost nothing."""
 
 import weakref
 from typing import Any
@@ -33,9 +33,30 @@ class Counting(TorchDispatchMode):
         self.held -= self._sizes.pop(key)
 
 
+class Operations(TorchDispatchMode):
+    """Within the block, how many operations make something new: what a GPU would be launched for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = operation(*args, **(kwargs or {}))
+        given = {storage._cdata for storage in storages((args, kwargs))}
+        self.count += any(storage._cdata not in given for storage in storages(out))
+        return out
+
+
 def storages(values: Any) -> list[torch.UntypedStorage]:
     """Where the tensors among the values are."""
     return [z.untyped_storage() for z in tree_leaves(values) if isinstance(z, Tensor)]
+
+
+def operations(run: Any) -> int:
+    """How many it makes."""
+    with torch.inference_mode(), Operations() as counting:
+        run()
+    return counting.count
 
 
 def counted(run: Any) -> float:

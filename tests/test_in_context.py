@@ -4,6 +4,7 @@ import pytest
 import tiny_krea
 import torch
 from diffusers import Krea2Transformer2DModel
+from tiny_krea import rotary
 
 from easel.model import in_context
 from easel.model.latents import pack
@@ -34,7 +35,12 @@ def latents(rows: int, columns: int, seed: int) -> torch.Tensor:
 def ours(transformer, *references) -> torch.Tensor:
     context = in_context.context_of(references)
     return in_context.predict(
-        transformer, drawn(1, 24, 16, seed=0), T, text(transformer), grid(4, 6), context
+        transformer,
+        drawn(1, 24, 16, seed=0),
+        T,
+        text(transformer),
+        rotary(transformer, 4, 6, context.positions),
+        context,
     )
 
 
@@ -66,13 +72,15 @@ def test_references_that_see_themselves_alone_need_be_read_only_once(transformer
     a, b = latents(4, 4, seed=1), latents(2, 6, seed=2)
     tokens = [pack(z, 2).mT.unflatten(2, (z.shape[2] // 2, z.shape[3] // 2)) for z in (a, b)]
     read = read_references(transformer, tokens, torch.ones(1, 2))
-    cached = predict(transformer, drawn(1, 24, 16, seed=0), T, text(transformer), grid(4, 6), read)
+    cached = predict(
+        transformer, drawn(1, 24, 16, seed=0), T, text(transformer), rotary(transformer, 4, 6), read
+    )
     assert (cached - plainly(transformer, a, b, apart=True)).abs().max() < 1e-5
 
 
 def test_a_faint_reference_in_context_comes_to_none(transformer):
     a = latents(4, 4, seed=1)
-    plain = predict(transformer, drawn(1, 24, 16, seed=0), T, text(transformer), grid(4, 6))
+    plain = predict(transformer, drawn(1, 24, 16, seed=0), T, text(transformer), rotary(transformer, 4, 6))
     moved = [float((ours(transformer, (a, s)) - plain).norm()) for s in (1e-6, 0.1, 0.5, 1.0, 2.0)]
     assert moved == sorted(moved)
     assert moved[0] < 1e-4 < moved[-1]
@@ -87,7 +95,8 @@ def test_references_in_context_differ_by_their_frames_alone(transformer):
     mixed = in_context.Context(context.tokens[:, order], context.positions[order], other_way)
     x = drawn(1, 24, 16, seed=0)
     one, other = (
-        in_context.predict(transformer, x, T, text(transformer), grid(4, 6), c) for c in (context, mixed)
+        in_context.predict(transformer, x, T, text(transformer), rotary(transformer, 4, 6, c.positions), c)
+        for c in (context, mixed)
     )
     assert torch.allclose(one, other, atol=1e-5)
     assert not torch.allclose(one, ours(transformer, b, a), atol=1e-4)

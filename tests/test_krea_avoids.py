@@ -6,6 +6,7 @@ import torch
 from diffusers import Krea2Transformer2DModel
 from PIL import Image
 from safetensors.torch import save_file
+from tiny_krea import rotary
 
 from easel.catalog import MODELS
 from easel.engine.sampler import sample
@@ -45,8 +46,8 @@ X = noise(1, 24, 16, seed=0)
 
 def ours(transformer, avoided: torch.Tensor | None, *looks: shared.Looks) -> torch.Tensor:
     nothing = text(transformer, 5, 8)
-    voices = [(one.weights, shared.listen(transformer, one, nothing, T)) for one in looks]
-    return shared.predict(transformer, X, T, text(transformer), grid(4, 6), voices, avoided)
+    heard = shared.ready([(one.weights, shared.listen(transformer, one, nothing, T)) for one in looks])
+    return shared.predict(transformer, X, T, text(transformer), rotary(transformer, 4, 6), heard, avoided)
 
 
 def plainly(transformer, avoided: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
@@ -118,15 +119,19 @@ def test_one_sequence_gives_what_two_would(transformer):
 def test_beside_references_in_context_too(transformer):
     z, avoided = noise(1, 4, 4, 4, seed=5), text(transformer, 4, 3)
     context = in_context.context_of([(z, 1.0)])
-    mine = in_context.predict(transformer, X, T, text(transformer), grid(4, 6), context, avoided)
+    mine = in_context.predict(
+        transformer, X, T, text(transformer), rotary(transformer, 4, 6, context.positions), context, avoided
+    )
     assert (mine - plainly(transformer, avoided, context.tokens)).abs().max() < 1e-5
     loud = in_context.context_of([(z, 0.5)])
-    other = in_context.predict(transformer, X, T, text(transformer), grid(4, 6), loud, avoided)
+    other = in_context.predict(
+        transformer, X, T, text(transformer), rotary(transformer, 4, 6, loud.positions), loud, avoided
+    )
     assert not torch.allclose(mine, other, atol=1e-3)
 
 
 def test_to_avoid_what_is_asked_for_changes_nothing(transformer):
-    plain = predict(transformer, X, T, text(transformer), grid(4, 6))
+    plain = predict(transformer, X, T, text(transformer), rotary(transformer, 4, 6))
     assert torch.allclose(ours(transformer, text(transformer)), plain, atol=1e-5)
     assert not torch.allclose(ours(transformer, text(transformer, 4, 3)), plain, atol=1e-3)
 

@@ -13,8 +13,10 @@ import pytest
 import tiny_krea
 import torch
 import torch._dynamo
+from counting import operations, storages
 from diffusers import AutoencoderKLQwenImage, Krea2Transformer2DModel
 from PIL import Image
+from tiny_krea import rotary
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -26,13 +28,14 @@ from easel.engine.transformers import Transformers
 from easel.engine.voices import KeptVoices, size
 from easel.errors import Cancelled
 from easel.model import eight_bits, in_context, kernels, open_weights, shared
-from easel.model.attention import attend, attend_apart, attend_at, repeated
+from easel.model.attention import Telling, attend, attend_apart, attend_at, repeated
 from easel.model.backend import PLAIN, Backend, compiled
 from easel.model.eight_bits import Linear8, multiplied, rounded
 from easel.model.gguf_bits import KINDS, LinearGguf
-from easel.model.lora import Change, Style
+from easel.model.lora import Change, Kronecker, Style
 from easel.model.pixels import Pixels
 from easel.model.transformer import fuse_text, grid, predict
+from easel.model.worn import worn
 from easel.settings import Settings
 
 CPU = torch.device("cpu")
@@ -69,7 +72,9 @@ def text(transformer: Krea2Transformer2DModel, tokens: int) -> Tensor:
 
 def velocity(transformer: Krea2Transformer2DModel, words: int = 7, rows: int = 4, columns: int = 6) -> Tensor:
     x = drawn(1, rows * columns, 16).to(transformer.img_in.weight)
-    return predict(transformer, x, T.to(x.device), text(transformer, words), grid(rows, columns).to(x.device))
+    return predict(
+        transformer, x, T.to(x.device), text(transformer, words), rotary(transformer, rows, columns)
+    )
 
 
 # Compiled halves
@@ -137,6 +142,17 @@ def test_products_in_eight_bits_are_part_of_the_graphs(graphs):
     assert len(graphs) == 2
 
 
+def test_while_the_blocks_wear_a_lokr_nothing_of_them_is_compiled(transformer, graphs):
+    """It acts through hooks, which a graph that was made before does not see."""
+    lokr = {"transformer_blocks.1.attn.to_q": Kronecker(drawn(8, 8), drawn(8, 8, seed=1))}
+    transformer.backend = fast = compiled(by="counting")
+    with worn(transformer, [Style("LoKr", lokr, 0.5)]):
+        assert transformer.backend == PLAIN
+        velocity(transformer)
+    assert transformer.backend is fast
+    assert graphs == []
+
+
 def test_nothing_is_compiled_on_a_processor():
     assert warm.fastest(made(), torch.bfloat16, CPU, compiles=True) is PLAIN
     assert Settings(compile="off").krea.compiles is False
@@ -193,13 +209,35 @@ def test_the_fastest_kernel_is_taken_of_those_that_are_right():
     assert kernels.fastest({"plain": slow, "missing": missing}, (q, k, v), attend(q, k, v))[0] == "plain"
 
 
+def test_of_the_kernels_that_tell_of_their_weights_only_the_fastest_is_tried_again(transformer, monkeypatch):
+    tried: list[str] = []
+
+    def kernel(name: str, pause: float) -> Telling:
+        def tell(*given: Tensor) -> tuple[Tensor, Tensor]:
+            tried.append(name)
+            time.sleep(pause)
+            return told(*given)
+
+        return tell
+
+    telling = {"slow": kernel("slow", 0.01), "quick": kernel("quick", 0)}
+    for name, value in {"TOKENS": 64, "WAYS": {}, "TELLING": telling, "told": kernel("torch", 0.01)}.items():
+        monkeypatch.setattr(kernels, name, value)
+    monkeypatch.setattr(kernels, "attend_at", lambda *given: time.sleep(0.04) or attend_at(*given))
+    ways = kernels.chosen(transformer, CPU)
+    assert ways["telling"] == ("quick", telling["quick"])
+    assert ways["attend_at"][0] == "quick, apart"
+    assert tried.count("quick") == 2 * tried.count("slow") > 0
+
+
 def test_references_in_context_are_the_same_by_a_kernel_without_bias(transformer):
     context = in_context.context_of([(drawn(1, 4, 8, 8, seed=1), 0.5), (drawn(1, 4, 4, 12, seed=2), 2.0)])
+    turned = rotary(transformer, 4, 6, context.positions)
     found = []
     for backend in (PLAIN, replace(PLAIN, attend_at=partial(attend_apart, told))):
         transformer.backend = backend
         found.append(
-            in_context.predict(transformer, drawn(1, 24, 16), T, text(transformer, 7), grid(4, 6), context)
+            in_context.predict(transformer, drawn(1, 24, 16), T, text(transformer, 7), turned, context)
         )
     assert torch.allclose(*found, atol=1e-5)
 
@@ -236,8 +274,26 @@ def test_the_loop_never_waits_for_the_device(way):
             negative=words,
             guidance=guidance,
             references=context,
-            hear=lambda step, t: [(x.weights, shared.listen(network, x, words, t)) for x in looks],
+            hear=lambda step, t: shared.ready(
+                [(x.weights, shared.listen(network, x, words, t)) for x in looks]
+            ),
         )
+
+
+@pytest.mark.parametrize(
+    ("way", "lengths"), [("plain", [24]), ("guided", [24]), ("references", [40]), ("away", [24, 40])]
+)
+def test_a_pictures_places_are_turned_once_for_all_steps(transformer, monkeypatch, way, lengths):
+    turned: list[int] = []
+    turn = transformer.rotary_emb.forward
+    monkeypatch.setattr(transformer.rotary_emb, "forward", lambda ids: turned.append(len(ids)) or turn(ids))
+    words = text(transformer, 7)
+    context = (
+        {way: in_context.context_of([(drawn(1, 4, 8, 8), 0.5)])} if way in ("references", "away") else {}
+    )
+    given = {"negative": words, "guidance": 3.5 * (way == "guided"), **context}
+    sample(transformer, drawn(1, 24, 16), torch.linspace(1, 0, 5), words, grid(4, 6), **given)
+    assert turned == lengths
 
 
 def test_a_gpu_is_a_step_ahead_of_what_is_told():
@@ -286,6 +342,28 @@ def test_references_of_one_size_say_the_same_together_as_alone():
                 for manner, other in zip(one.manners, same.manners, strict=True):
                     assert torch.allclose(manner.mean, other.mean, atol=1e-5)
                     assert torch.allclose(manner.spread, other.spread, atol=1e-5)
+
+
+def test_a_step_does_no_more_for_a_reference_than_look_at_it_and_mix_what_it_finds():
+    """All else is done when it is listened to."""
+    network = made(num_layers=4)  # of which three hear references
+    words, x, turned = text(network, 7), drawn(1, 24, 16), rotary(network, 4, 6)
+
+    def step(references: int) -> int:
+        looks = shared.looks_of([(drawn(1, 4, 8, 8, seed=i), 0.2) for i in range(references)])
+        heard = shared.ready([(one.weights, shared.listen(network, one, words, T)) for one in looks])
+        return operations(lambda: shared.predict(network, x, T, words, turned, heard))
+
+    found = [step(references) for references in (1, 2, 4)]
+    each = 3 * (3 + 3 + 1)  # to look, with keys and values repeated; to tell how much of it counts; to mix
+    assert found == [found[0], found[0] + each, found[0] + 3 * each]
+
+
+def test_a_voice_holds_no_more_than_is_counted_of_it(transformer):
+    (looks,) = shared.looks_of([(drawn(1, 4, 8, 8, seed=i), 0.2) for i in range(3)])
+    voice = shared.listen(transformer, looks, text(transformer, 40), T)
+    held = {storage._cdata: storage.nbytes() for one in voice if one for storage in storages((one.k, one.v))}
+    assert sum(held.values()) == size(voice) > 0
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKLQwenImage, Krea2Transformer2DModel
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
+from tiny_krea import rotary
 from transformers import Qwen3VLConfig, Qwen3VLModel
 
 from easel.catalog import MODELS
@@ -29,7 +30,7 @@ from easel.model.hub import here, places
 from easel.model.open_weights import Plan
 from easel.model.part import Part, part_of
 from easel.model.streaming import Stream, is_streamed, packed
-from easel.model.transformer import fuse_text, grid, predict
+from easel.model.transformer import fuse_text, predict
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Materials
 from easel.settings import KreaSources, Settings
@@ -59,7 +60,7 @@ def velocity(network: Krea2Transformer2DModel) -> torch.Tensor:
     like = network.img_in.weight
     with torch.inference_mode():
         text = fuse_text(network, states.to(like))
-        return predict(network, x.to(like), torch.tensor([0.6]), text, grid(4, 6)).float()
+        return predict(network, x.to(like), torch.tensor([0.6]), text, rotary(network, 4, 6)).float()
 
 
 def apart(one: torch.Tensor, other: torch.Tensor) -> float:

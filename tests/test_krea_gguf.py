@@ -29,7 +29,7 @@ from easel.model.files import fingerprint
 from easel.model.fitting import fitted, precisions
 from easel.model.four_bits import Linear4
 from easel.model.gguf_bits import KINDS, LinearGguf
-from easel.model.lora import Change
+from easel.model.lora import Change, Style
 from easel.model.official import diffusers_name
 from easel.model.open_weights import Plan, planned, transformer_at
 from easel.model.streaming import Stream, packed
@@ -149,7 +149,7 @@ def test_a_lora_acts_beside_matrices_in_blocks(network):
     whole = layer.widened(torch.float32) + 0.7 * changes[QUERY].whole()
     before = layer(x)
     block, name = network.transformer_blocks[1], QUERY.removeprefix("transformer_blocks.1.")
-    with worn(network, [(changes, 0.7)]):
+    with worn(network, [Style("ink", changes, 0.7)]):
         found = product(block, name, x, network.added[1])
     assert (found - F.linear(x, whole)).abs().max() < 1e-5 * before.abs().max()
     assert torch.equal(layer(x), before)

@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from diffusers import Krea2Transformer2DModel
 from safetensors.torch import load, save
-from tiny_krea import official
+from tiny_krea import official, rotary
 from torch import Tensor
 
 from easel.errors import CheckpointError, StyleError
 from easel.model import in_context, lora, lora_files, open_weights, shared
 from easel.model.block import product
-from easel.model.lora import Change, Kronecker
+from easel.model.lora import Change, Kronecker, Style
 from easel.model.transformer import fuse_text, grid, predict
 from easel.model.worn import worn
 
@@ -140,7 +140,7 @@ def test_every_form_of_a_lokr_says_the_same_of_every_layer(
         assert torch.allclose(changes[name].whole(), whole, rtol=1e-4, atol=1e-5)
 
 
-def loras(network: Any) -> list[tuple[dict[str, Any], float]]:
+def loras(network: Any) -> list[Style]:
     """A LoRA of all layers twice, one of them pushed away, and a LoKr of some."""
     g = torch.Generator().manual_seed(3)
     plain = [
@@ -151,14 +151,14 @@ def loras(network: Any) -> list[tuple[dict[str, Any], float]]:
         for name, shape in lora.shapes(network).items()
         if shape == (64, 64)
     }
-    return [(plain[0], 0.7), (plain[1], -2.0), (lokr, 1.5)]
+    return [Style("one", plain[0], 0.7), Style("other", plain[1], -2.0), Style("LoKr", lokr, 1.5)]
 
 
-def merged(network: Any, changes: list[tuple[dict[str, Any], float]]) -> Any:
+def merged(network: Any, styles: list[Style]) -> Any:
     """The plain way: a copy whose weights were changed."""
     other = copy.deepcopy(network)
-    for layers, strength in changes:
-        for name, change in layers.items():
+    for _, changes, strength in styles:
+        for name, change in changes.items():
             other.get_submodule(name).weight.data += strength * change.whole()
     return other
 
@@ -172,12 +172,13 @@ def velocities(network: Any) -> list[Tensor]:
     t, positions = torch.tensor([0.6]), grid(2, 3)
     text = fuse_text(network, tapped)
     context = in_context.context_of([(z, 0.8)])
+    own, longer = rotary(network, 2, 3), rotary(network, 2, 3, context.positions)
     looks = shared.Looks(x + 1, x.flip(1), positions, [0.5])
-    voices = [(looks.weights, shared.listen(network, looks, fuse_text(network, empty), t))]
+    voice = shared.listen(network, looks, fuse_text(network, empty), t)
     return [
-        predict(network, x, t, text, positions),
-        in_context.predict(network, x, t, text, positions, context),
-        shared.predict(network, x, t, text, positions, voices),
+        predict(network, x, t, text, own),
+        in_context.predict(network, x, t, text, longer, context),
+        shared.predict(network, x, t, text, own, shared.ready([(looks.weights, voice)])),
     ]
 
 
@@ -185,22 +186,24 @@ def velocities(network: Any) -> list[Tensor]:
 @pytest.mark.parametrize("kinds", ["LoRAs", "one for the blocks and one beside", "a LoKr too"])
 def test_what_is_worn_acts_as_if_it_were_merged_into_the_weights(network: Any, kinds: str) -> None:
     before = copy.deepcopy(network.state_dict())
-    plain, changes = velocities(network), loras(network)
+    plain, styles = velocities(network), loras(network)
     if kinds != "a LoKr too":
-        changes = changes[:2]
+        styles = styles[:2]
     if kinds == "one for the blocks and one beside":
-        changes = [
-            ({n: change for n, change in layers.items() if ("blocks.1" in n) == inside}, strength)
-            for (layers, strength), inside in zip(changes, (True, False), strict=True)
+        styles = [
+            style._replace(
+                changes={n: one for n, one in style.changes.items() if ("blocks.1" in n) == inside}
+            )
+            for style, inside in zip(styles, (True, False), strict=True)
         ]
-    with worn(network, changes):
+    with worn(network, styles):
         dressed = velocities(network)
-    for one, other, without in zip(dressed, velocities(merged(network, changes)), plain, strict=True):
+    for one, other, without in zip(dressed, velocities(merged(network, styles)), plain, strict=True):
         assert (one - other).abs().max() < 1e-5 * other.abs().max()
         assert (one - without).abs().max() > 0.1 * without.abs().max()
     assert all(torch.equal(one, other) for one, other in zip(velocities(network), plain, strict=True))
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
-    with worn(network, [(layers, 0.0) for layers, _ in changes]):
+    with worn(network, [style._replace(strength=0.0) for style in styles]):
         assert all(torch.equal(one, other) for one, other in zip(velocities(network), plain, strict=True))
 
 
@@ -219,7 +222,7 @@ def test_peft_makes_the_same_of_the_same_file(tiny_turbo: Path, network: Any) ->
     theirs = open_weights.transformer_at(tiny_turbo).load(CPU)
     theirs.load_lora_adapter(load(data), adapter_name="style", prefix="transformer")
     changes = lora.fitted(lora_files.read(data).changes["transformer"], lora.shapes(network))
-    with worn(network, [(changes, 1.0)]):
+    with worn(network, [Style("style", changes, 1.0)]):
         for one, other in zip(velocities(network), velocities(theirs), strict=True):
             assert (one - other).abs().max() < 1e-5 * other.abs().max()
 
@@ -230,9 +233,9 @@ def test_matrices_of_eight_bits_are_changed_as_exactly(tiny_turbo: Path, tmp_pat
     network = open_weights.transformer_at(file).load(CPU)
     block, _, name = QUERY.rpartition(".attn.")
     layer, x = network.get_submodule(QUERY), torch.randn(2, 5, 64)
-    changes = [(layers, strength) for layers, strength in loras(network)[:2] if QUERY in layers]
-    whole = layer.widened(torch.float32) + sum(s * layers[QUERY].whole() for layers, s in changes)
-    with worn(network, changes):
+    styles = [style for style in loras(network)[:2] if QUERY in style.changes]
+    whole = layer.widened(torch.float32) + sum(s * changes[QUERY].whole() for _, changes, s in styles)
+    with worn(network, styles):
         found = product(network.get_submodule(block), f"attn.{name}", x, network.added[int(block[-1])])
     assert (found - F.linear(x, whole)).abs().max() < 1e-5 * found.abs().max()
     assert layer.weight8.dtype == torch.float8_e4m3fn

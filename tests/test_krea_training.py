@@ -18,14 +18,15 @@ from safetensors.torch import load
 from sqlalchemy import select
 from test_moodboards import at_work, data_uri, ended
 from test_styles import TRAIN, details
+from tiny_krea import rotary
 from torch import nn
 
 from easel.catalog import MODELS
 from easel.errors import Cancelled, EngineError
 from easel.model import flow, lora, lora_files, open_weights
-from easel.model.lora import Changes
+from easel.model.lora import Changes, Style
 from easel.model.prompts import PromptEncoder
-from easel.model.transformer import fuse_text, grid, predict
+from easel.model.transformer import fuse_text, predict
 from easel.model.worn import worn
 from easel.schema.generation import GenerationRequest
 from easel.schema.painting import Adapter, Lesson, Materials, Trained
@@ -119,8 +120,9 @@ def test_the_file_is_in_diffusers_form_and_diffusers_makes_the_same_of_it(
     }
     theirs.load_lora_adapter(load(style.adapter), adapter_name="style", prefix="transformer")
     x, tapped, t = torch.randn(1, 6, 16), torch.randn(1, 5, 3, 32), torch.tensor([0.4])
-    with torch.no_grad(), worn(network, [(learnt(style), 1.0)]):
-        one, other = (predict(net, x, t, fuse_text(net, tapped), grid(2, 3)) for net in (network, theirs))
+    with torch.no_grad(), worn(network, [Style("stripes", learnt(style), 1.0)]):
+        turned = rotary(network, 2, 3)
+        one, other = (predict(net, x, t, fuse_text(net, tapped), turned) for net in (network, theirs))
         assert (one - other).abs().max() < 1e-5
 
 

@@ -10,6 +10,7 @@ import torch
 from counting import Counting
 from diffusers import Krea2Transformer2DModel
 from test_krea_fits import true_plan
+from tiny_krea import rotary
 from torch import Tensor, nn
 
 from easel.errors import EngineError
@@ -21,7 +22,7 @@ from easel.model.fitting import away, fitted, kept, on_device
 from easel.model.gguf_bits import LinearGguf
 from easel.model.open_weights import WORKING_BYTES
 from easel.model.training_memory import activations, in_training, learnt, streamed_for, taken
-from easel.model.transformer import grid, predict
+from easel.model.transformer import predict
 from easel.style.krea_training import EIGHT, RANK, TOKENS, WHOLE, memory_of, trainings
 from easel.style.learning import layers
 
@@ -61,9 +62,8 @@ def watched(network: Krea2Transformer2DModel, attend: Any, rows: int, columns: i
     made = partial(torch.zeros, device=like.device)
     x = made(1, rows * columns, network.in_channels).to(like)
     text, t = made(1, words, network.hidden_size).to(like), made(1)
-    positions = grid(rows, columns).to(like.device)
     with Counting() as counting:
-        predict(network, x, t, text, positions).float().square().mean().backward()
+        predict(network, x, t, text, rotary(network, rows, columns)).float().square().mean().backward()
     assert counting.held >= sum(p.nbytes for p in beside.values())  # the gradients, at least
     return counting.most
 

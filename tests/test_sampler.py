@@ -9,7 +9,7 @@ from diffusers import (
     Krea2Pipeline,
     Krea2Transformer2DModel,
 )
-from tiny_krea import TRANSFORMER
+from tiny_krea import TRANSFORMER, rotary
 
 from easel.engine.sampler import sample
 from easel.model import flow, latents
@@ -73,19 +73,21 @@ def test_padding_behind_a_mask_changes_nothing(transformer):
     short, padded = prompt(5), torch.cat([prompt(5), prompt(4, seed=9)], 1)
     mask = torch.tensor([[True] * 5 + [False] * 4])
     x, t = torch.randn(1, 16, 16), torch.tensor([0.6])
-    plain = predict(transformer, x, t, fuse_text(transformer, short), grid(4, 4))
-    masked = predict(transformer, x, t, fuse_text(transformer, padded, mask), grid(4, 4), text_mask=mask)
+    plain = predict(transformer, x, t, fuse_text(transformer, short), rotary(transformer, 4, 4))
+    masked = predict(
+        transformer, x, t, fuse_text(transformer, padded, mask), rotary(transformer, 4, 4), text_mask=mask
+    )
     assert torch.allclose(plain, masked, atol=1e-5)
 
 
 def test_a_fainter_reference_moves_the_flow_less(transformer):
     x, t, text = torch.randn(1, 16, 16), torch.tensor([0.6]), fuse_text(transformer, prompt())
     reference = [torch.randn(1, 16, 4, 4)]
-    without = predict(transformer, x, t, text, grid(4, 4))
+    without = predict(transformer, x, t, text, rotary(transformer, 4, 4))
 
     def moved(strength: float) -> float:
         read = read_references(transformer, reference, torch.tensor([[strength]]))
-        return float((predict(transformer, x, t, text, grid(4, 4), read) - without).norm())
+        return float((predict(transformer, x, t, text, rotary(transformer, 4, 4), read) - without).norm())
 
     ladder = [moved(s) for s in (1e-6, 0.1, 0.5, 1.0, 2.0)]
     assert ladder == sorted(ladder)
@@ -102,8 +104,8 @@ def test_the_strengths_of_references_are_shares_of_attention(transformer):
         tuple(torch.cat([v, v], 1) for v in once.values),
         torch.cat([half, half], 1),
     )
-    one = predict(transformer, x, t, text, grid(4, 4), once)
-    assert torch.allclose(one, predict(transformer, x, t, text, grid(4, 4), twice), atol=1e-5)
+    one = predict(transformer, x, t, text, rotary(transformer, 4, 4), once)
+    assert torch.allclose(one, predict(transformer, x, t, text, rotary(transformer, 4, 4), twice), atol=1e-5)
 
 
 def test_references_can_come_in_any_order_but_for_their_frames(transformer):
@@ -115,8 +117,8 @@ def test_references_can_come_in_any_order_but_for_their_frames(transformer):
     mixed = References(
         tuple(k[:, order] for k in read.keys), tuple(v[:, order] for v in read.values), read.bias[:, order]
     )
-    one = predict(transformer, x, t, text, grid(4, 4), read)
-    assert torch.allclose(one, predict(transformer, x, t, text, grid(4, 4), mixed), atol=1e-5)
+    one = predict(transformer, x, t, text, rotary(transformer, 4, 4), read)
+    assert torch.allclose(one, predict(transformer, x, t, text, rotary(transformer, 4, 4), mixed), atol=1e-5)
 
 
 def test_grouped_heads_are_repeated_in_the_order_that_kernels_take_them_in():

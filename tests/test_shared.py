@@ -7,6 +7,7 @@ import tiny_krea
 import torch
 from diffusers import Krea2Transformer2DModel
 from PIL import Image
+from tiny_krea import rotary
 
 from easel.engine.krea import Conditioning, times_of
 from easel.engine.sampler import sample
@@ -39,16 +40,18 @@ def look(weight: float, rows: int = 4, columns: int = 4, seed: int = 1) -> tuple
 
 def hearing(transformer, *looks: tuple[torch.Tensor, float]) -> torch.Tensor:
     nothing = text(transformer, 5, 8)
-    voices = [
-        (alike.weights, shared.listen(transformer, alike, nothing, T)) for alike in shared.looks_of(looks)
-    ]
+    heard = shared.ready(
+        [(alike.weights, shared.listen(transformer, alike, nothing, T)) for alike in shared.looks_of(looks)]
+    )
     return shared.predict(
-        transformer, drawn(1, 24, 16, seed=0), T, text(transformer, 7, 9), grid(4, 6), voices
+        transformer, drawn(1, 24, 16, seed=0), T, text(transformer, 7, 9), rotary(transformer, 4, 6), heard
     )
 
 
 def alone(transformer) -> torch.Tensor:
-    return predict(transformer, drawn(1, 24, 16, seed=0), T, text(transformer, 7, 9), grid(4, 6))
+    return predict(
+        transformer, drawn(1, 24, 16, seed=0), T, text(transformer, 7, 9), rotary(transformer, 4, 6)
+    )
 
 
 def test_without_weight_the_references_change_nothing_to_the_last_bit(transformer):
@@ -84,11 +87,11 @@ def test_where_keys_do_not_turn_a_references_layout_means_nothing():
     """With only the first axis heard, tokens of a reference may change places."""
     q, k, v = (drawn(1, 10, heads, 16, seed=heads) for heads in (4, 2, 2))
     manners = [manner.manner_of(drawn(1, 6, heads, 16, seed=5)) for heads in (4, 2, 2)]
-    said = shared.Said(manners, drawn(1, 6, 2, 16, seed=6), drawn(1, 6, 2, 16, seed=7))
-    order = torch.randperm(6)
     still = torch.tensor([1.0] * 4 + [0.0] * 12)
+    said = shared.Said(manners, still * drawn(1, 6, 2, 16, seed=6), drawn(1, 6, 2, 16, seed=7))
+    order = torch.randperm(6)
     moved = shared.Said(manners, said.k[:, order], said.v[:, order])
-    found = [shared.looked(PLAIN, q, k, v, 3, still, [(0.5, heard)]) for heard in (said, moved)]
+    found = [shared.looked(PLAIN, q, k, v, 3, shared.group([(0.5, one)])) for one in (said, moved)]
     (weight, one), (_, other) = (found[0][0], found[1][0])
     assert weight == 0.5
     assert torch.allclose(one, other, atol=1e-6)
@@ -98,10 +101,9 @@ def test_a_reference_is_looked_at_as_if_its_keys_stood_behind_the_pictures_own()
     q, k, v = (drawn(1, 10, heads, 16, seed=heads) for heads in (4, 2, 2))
     manners = [manner.manner_of(drawn(1, 6, heads, 16, seed=5)) for heads in (4, 2, 2)]
     said = shared.Said(manners, drawn(1, 6, 2, 16, seed=6), drawn(1, 6, 2, 16, seed=7))
-    turning = torch.rand(16)
-    ((_, found),) = shared.looked(PLAIN, q, k, v, 3, turning, [(0.5, said)])
+    ((_, found),) = shared.looked(PLAIN, q, k, v, 3, shared.group([(0.5, said)]))
     queries = manner.like(q[:, 3:], manners[0], manner.LIKE_KEYS)
-    keys = [k[:, :3], manner.like(k[:, 3:], manners[1], manner.LIKE_KEYS), shared.LOUD * turning * said.k]
+    keys = [k[:, :3], manner.like(k[:, 3:], manners[1], manner.LIKE_KEYS), said.k]
     values = [v[:, :3], manner.like(v[:, 3:], manners[2], manner.LIKE_VALUES), said.v]
     assert torch.allclose(found, attend(queries, torch.cat(keys, 1), torch.cat(values, 1)), atol=1e-6)
 
@@ -148,7 +150,7 @@ def test_what_turns_fast_is_silent_and_what_turns_slowly_is_loudest():
     loud = shared.loudness((32, 48, 48), torch.device("cpu"), torch.float32)
     assert loud.shape == (128,)
     assert loud[32:34].tolist() == [shared.FAST] * 2
-    assert loud[78:80].tolist() == pytest.approx([shared.SLOW] * 2)
+    assert loud[78:80].tolist() == pytest.approx([shared.LOUD * shared.SLOW] * 2)
     assert loud[32:80].tolist() == sorted(loud[32:80].tolist())
 
 
@@ -189,7 +191,9 @@ def test_the_sampler_hears_references_with_and_without_guidance(transformer):
             grid(4, 6),
             negative=nothing,
             guidance=guidance,
-            hear=lambda step, t: [(x.weights, shared.listen(transformer, x, nothing, t)) for x in seen],
+            hear=lambda step, t: shared.ready(
+                [(x.weights, shared.listen(transformer, x, nothing, t)) for x in seen]
+            ),
         )
 
     for guidance in (0.0, 3.5):

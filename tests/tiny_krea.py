@@ -21,8 +21,10 @@ from tokenizers.decoders import ByteLevel
 from torch import Tensor, nn
 from transformers import Qwen2TokenizerFast, Qwen3VLConfig, Qwen3VLModel
 
+from easel.model.block import Rotary
 from easel.model.eight_bits import Linear8, is_able, rounded
 from easel.model.prompts import PREFIX, SUFFIX
+from easel.model.transformer import grid
 
 TRANSFORMER = {
     "in_channels": 16,
@@ -112,6 +114,12 @@ def save(folder: Path, distilled: bool, seed: int = 0) -> Path:
         is_distilled=distilled,
     ).save_pretrained(folder)
     return folder
+
+
+def rotary(network: Krea2Transformer2DModel, rows: int, columns: int, *beside: Tensor) -> Rotary:
+    """How the tokens of a picture are turned, and behind them those at further positions (R, 3)."""
+    positions = grid(rows, columns).to(network.img_in.weight.device)
+    return network.rotary_emb(torch.cat([positions, *beside]))
 
 
 def tokenizer() -> Qwen2TokenizerFast:

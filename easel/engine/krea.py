@@ -155,8 +155,7 @@ class KreaEngine:
         on_step: Callable[[Step], None],
     ) -> tuple[Tensor, Steps]:
         moved = self._moved(transformer, conditioning)
-        styles = [(style.changes, style.strength) for style in conditioning.styles]
-        with worn(transformer, styles):
+        with worn(transformer, conditioning.styles):
             return self._sampled(transformer, conditioning, moved, on_step)
 
     def _sampled(

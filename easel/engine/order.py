@@ -39,19 +39,20 @@ def sampled(transformer: Any, order: Order, voices: KeptVoices, on_step: OnStep)
     return sample(transformer, **order.given, hear=hear, on_step=on_step)
 
 
-def hearing(transformer: Any, order: Order, voices: KeptVoices) -> Callable[[int, Tensor], shared.Voices]:
-    """What the references that share attention say at a step and its time."""
+def hearing(transformer: Any, order: Order, voices: KeptVoices) -> Callable[[int, Tensor], shared.Heard]:
+    """What is heard at a step and its time of the references that share attention."""
     nothing = order.nothing
     if nothing is None:
         return silence
 
-    def listen(turn: int, t: Tensor) -> shared.Voices:
-        return [
+    def listen(turn: int, t: Tensor) -> shared.Heard:
+        said = [
             (
                 alike.weights,
                 voices.at((order.said_at(turn), i), partial(shared.listen, transformer, alike, nothing, t)),
             )
             for i, alike in enumerate(order.looks)
         ]
+        return shared.ready(said)
 
     return shared.hearing(order.given["times"], shared.turns_of(order.times), listen)

@@ -32,12 +32,13 @@ from easel.model.part import Part
 from easel.model.peers import Peers
 from easel.model.worn import worn
 from easel.process import end_with_parent, log_to_stderr
+from easel.schema.generation import MOST_STYLES
 
 log = structlog.get_logger()
 
 TIMEOUT = timedelta(seconds=120)  # of one exchange; the first waits for a compiler
 GO, STOP = b"go", b"stop"
-SENT = 11  # styles: as many as one picture may name, and the LoRA that reads references
+SENT = MOST_STYLES + 1  # and the LoRA that reads references
 
 
 class SentStyles:
@@ -194,7 +195,7 @@ def take_part(transformers: Any, order: Order, voices: KeptVoices, on_step: OnSt
     transformer = transformers.take(order.weights)
     if order.afresh:
         voices.room = room_beside(transformers)
-    with worn(transformer, [(style.changes, style.strength) for style in order.styles]):
+    with worn(transformer, order.styles):
         sampled(transformer, order, voices, on_step)
 
 

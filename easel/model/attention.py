@@ -5,6 +5,7 @@ Queries are (B, L, heads, d), keys and values (B, S, kv heads, d); what is found
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -72,8 +73,9 @@ def together(runs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """What is found among several runs of keys at once, (B, L, heads * d), out of what `Telling` gives of
     each: an outcome counts by what its weights come to (flash attention's blocks of keys: Dao et al. 2022,
     arXiv 2205.14135, section 3.1)."""
-    (found, whole), *others = runs
-    for out, total in others:
+    outs, totals = zip(*runs, strict=True)
+    found, wholes = outs[0], accumulate(totals, torch.logaddexp)
+    for out, total, whole in zip(outs[1:], totals[1:], wholes, strict=False):
         share = (total - whole).sigmoid()[..., None]
-        found, whole = torch.lerp(found, out, share.to(found.dtype)), torch.logaddexp(whole, total)
+        found = torch.lerp(found, out, share.to(found.dtype))
     return found.flatten(2)

@@ -67,7 +67,7 @@ def uncompiled(transformer: Any) -> Iterator[None]:
     """Within the block the transformer's blocks are computed as they stand: what was compiled before does not
     see hooks."""
     before = backend_of(transformer)
-    transformer.backend = replace(before, projected=PLAIN.projected, finished=PLAIN.finished)
+    transformer.backend = before.compiled_as(PLAIN)
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
 Rotary = tuple[Tensor, Tensor]
+BEFORE, BEHIND = slice(2), slice(2, 6)  # attention, of the modulation
 
 MATRICES = (  # of a block
     "attn.to_q",
@@ -46,12 +47,13 @@ class TwoTimes(NamedTuple):
 Modulation = Tensor | TwoTimes  # (B, 1, 6 D) where all tokens are of one time
 
 
-def modulation_of(block: Any, modulation: Modulation, dtype: torch.dtype) -> Sequence[Tensor]:
-    """Scale, shift and gate before attention, then before the feed-forward network, (B, 1 or L, D) each."""
+def modulation_of(block: Any, modulation: Modulation, dtype: torch.dtype, part: slice) -> Sequence[Tensor]:
+    """A part of scale, shift and gate before attention, then before the feed-forward network, (B, 1 or L, D)
+    each."""
     if isinstance(modulation, Tensor):
-        return (modulation.unflatten(-1, (6, -1)) + block.scale_shift_table).to(dtype).unbind(-2)
+        return (modulation.unflatten(-1, (6, -1)) + block.scale_shift_table).to(dtype).unbind(-2)[part]
     now, clean, still = modulation
-    both = zip(modulation_of(block, clean, dtype), modulation_of(block, now, dtype), strict=True)
+    both = zip(*(modulation_of(block, at, dtype, part) for at in (clean, now)), strict=True)
     return [torch.where(still, at_0, at_t) for at_0, at_t in both]
 
 
@@ -69,7 +71,7 @@ def projected(
 ) -> tuple[Tensor, ...]:
     """Of tokens `x` (B, L, D): rotated queries and keys, values, (B, L, heads or kv heads, head dim), and the
     output's gate (B, L, D)."""
-    prescale, preshift, *_ = modulation_of(block, modulation, x.dtype)
+    prescale, preshift = modulation_of(block, modulation, x.dtype, BEFORE)
     attention, h = block.attn, (1 + prescale) * block.norm1(x) + preshift
     q, k, v, gate = (product(block, name, h, added) for name in MATRICES[:4])
     q = attention.norm_q(q.unflatten(-1, (attention.num_heads, -1)))
@@ -83,7 +85,7 @@ def finished(
     block: Any, x: Tensor, out: Tensor, gate: Tensor, modulation: Modulation, added: Added | None = None
 ) -> Tensor:
     """`x` (B, L, D) with what the block's attention gave, `out` (B, L, D), and its feed-forward network."""
-    _, _, pregate, postscale, postshift, postgate = modulation_of(block, modulation, x.dtype)
+    pregate, postscale, postshift, postgate = modulation_of(block, modulation, x.dtype, BEHIND)
     x = x + pregate * product(block, "attn.to_out.0", out * torch.sigmoid(gate), added)
     h = (1 + postscale) * block.norm2(x) + postshift
     opened = F.silu(product(block, "ff.gate", h, added)) * product(block, "ff.up", h, added)

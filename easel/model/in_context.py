@@ -16,10 +16,10 @@ from torch import Tensor
 
 from easel.model.attention import Volumes
 from easel.model.backend import backend_of
-from easel.model.block import TwoTimes
+from easel.model.block import Rotary, TwoTimes
 from easel.model.latents import pack
 from easel.model.nag import steered
-from easel.model.transformer import embed_time, grid, through
+from easel.model.transformer import behind, embed_time, grid, through
 
 PATCH = 2
 
@@ -45,22 +45,19 @@ def predict(
     x: Tensor,
     t: Tensor,
     text: Tensor,
-    positions: Tensor,
+    rotary: Rotary,
     context: Context,
     avoided: Tensor | None = None,
 ) -> Tensor:
     """The velocity (1, N, C) of noisy tokens `x` (1, N, C) at the time `t` (1,); `text` (1, T, D) comes from
-    `fuse_text`, as do the features `avoided` (1, A, D) that it moves away from, `positions` (N, 3) from
-    `grid`."""
+    `fuse_text`, as do the features `avoided` (1, A, D) that it moves away from; `rotary` is that of the
+    picture and the context."""
     words, shunned = text.shape[1], 0 if avoided is None else avoided.shape[1]
     seen = words + x.shape[1]
-    places = torch.cat([positions.new_zeros(shunned + words, 3), positions, context.positions])
-    rotary = transformer.rotary_emb(places)
-    time, now = embed_time(transformer, t, x.dtype)
-    _, clean = embed_time(transformer, torch.zeros_like(t), x.dtype)
-    still = (torch.arange(len(places), device=x.device) >= shunned + seen)[None, :, None]
+    time, modulation = embed_time(transformer, torch.cat([t, torch.zeros_like(t)]), x.dtype)
     tokens = torch.cat([x, context.tokens.to(x.dtype)], 1)
     hidden = torch.cat([text[:, :0] if avoided is None else avoided, text, transformer.img_in(tokens)], 1)
+    still = (torch.arange(hidden.shape[1], device=x.device) >= shunned + seen)[None, :, None]
     backend = backend_of(transformer)
     heard = partial(backend.attend_at, volumes=[(seen, 1.0), *context.volumes])
     instead = partial(backend.attend_at, volumes=[(shunned + x.shape[1], 1.0), *context.volumes])
@@ -71,5 +68,6 @@ def predict(
             return out
         return steered(out, out, q, k, v, shunned, words, x.shape[1], instead, backend.total)
 
-    hidden = through(transformer, hidden, TwoTimes(now, clean, still), rotary, look)
-    return transformer.final_layer(hidden[:, shunned + words : shunned + seen], time)
+    now, clean = modulation.split(1)
+    hidden = through(transformer, hidden, TwoTimes(now, clean, still), behind(shunned + words, rotary), look)
+    return transformer.final_layer(hidden[:, shunned + words : shunned + seen], time[:1])

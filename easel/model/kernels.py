@@ -74,13 +74,14 @@ def chosen(transformer: Any, device: torch.device) -> dict[str, tuple[str, Calla
     q, k, v = probe(transformer, device)
     volumes: Volumes = ((TOKENS // 2, 1.0), (TOKENS - TOKENS // 2, 0.5))
     plainly = (q[:, :PROBED].float(), k.float(), v.float())
-    apart = {name: partial(attend_apart, telling) for name, telling in TELLING.items()}
-    wanted = attend_at(*plainly, volumes)
-    telling, _ = fastest({"torch": partial(attend_apart, told)} | apart, (q, k, v, volumes), wanted)
+    given, wanted = (q, k, v, volumes), attend_at(*plainly, volumes)
+    telling = {"torch": told} | TELLING
+    ways = {name: partial(attend_apart, kernel) for name, kernel in telling.items()}
+    teller, apart = fastest(ways, given, wanted)
     return {
         "attend": fastest({"torch": attend} | WAYS, (q, k, v), attend(*plainly)),
-        "attend_at": fastest({"torch": attend_at} | apart, (q, k, v, volumes), wanted),
-        "telling": (telling, TELLING.get(telling, told)),
+        "attend_at": fastest({"torch": attend_at, f"{teller}, apart": apart}, given, wanted),
+        "telling": (teller, telling[teller]),
     }
 
 

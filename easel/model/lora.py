@@ -82,7 +82,6 @@ class Kronecker:
 
 
 Changes = Mapping[str, Change | Kronecker]  # by the layer's name
-Worn = Sequence[tuple[Changes, float]]  # each at its strength
 
 
 class Style(NamedTuple):
@@ -93,7 +92,7 @@ class Style(NamedTuple):
     strength: float
 
 
-def adapted(network: Network, changes: Worn) -> Network:
+def adapted(network: Network, changes: Sequence[tuple[Changes, float]]) -> Network:
     """A network that carries changes, each at its strength. It shares every other weight with `network`,
     which stays as it is."""
     other = twin(network)

@@ -27,11 +27,15 @@ def manner_of(x: Tensor) -> Manner:
 def blended(weights: Sequence[float], manners: Sequence[Manner]) -> Manner:
     """The mean of manners by their weights, which have one sign."""
     shares = [weight / sum(weights) for weight in weights]
-    parts = (
-        torch.stack([share * z for share, z in zip(shares, alike, strict=True)]).sum(0)
-        for alike in zip(*manners, strict=True)
-    )
-    return Manner(*parts)
+    return Manner(*(weighted(shares, alike) for alike in zip(*manners, strict=True)))
+
+
+def weighted(weights: Sequence[float], parts: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors by their weights, in as few operations as there are."""
+    total = weights[0] * parts[0]
+    for weight, part in zip(weights[1:], parts[1:], strict=True):
+        total = total.add(part, alpha=weight)
+    return total
 
 
 def like(x: Tensor, other: Manner, share: float) -> Tensor:

@@ -21,10 +21,11 @@ from torch import Tensor
 from easel.model import flow
 from easel.model.attention import together
 from easel.model.backend import Backend, backend_of
+from easel.model.block import Rotary
 from easel.model.latents import noise, pack
-from easel.model.manner import Manner, Manners, blended, manner_of
+from easel.model.manner import Manner, Manners, blended, manner_of, weighted
 from easel.model.nag import Total, alone, steered
-from easel.model.transformer import embed_time, grid, through
+from easel.model.transformer import behind, embed_time, forward, grid, through
 
 FIRST = 1 / 4  # of the blocks: those before it see no references
 LOUD = 1.06  # a reference's keys, beside the picture's own
@@ -48,7 +49,7 @@ class Said(NamedTuple):
     """What references of one size say in one block."""
 
     manners: Manners
-    k: Tensor  # (n, R, kv heads, head dim), rotated
+    k: Tensor  # (n, R, kv heads, head dim), rotated, and as loud as they are heard
     v: Tensor  # (n, R, kv heads, head dim)
 
     def each(self) -> list["Said"]:
@@ -62,6 +63,16 @@ class Said(NamedTuple):
 Voice = Sequence[Said | None]  # what is said in each block; None where it is not heard
 Voices = Sequence[tuple[Sequence[float], Voice]]  # of each size: weights, and what is said
 Weighted = tuple[float, Said]  # of one reference
+
+
+class Group(NamedTuple):
+    """References that are looked at together."""
+
+    manners: Manners  # that they lend the picture between them
+    each: Sequence[Weighted]
+
+
+Heard = Sequence[Sequence[Group]]  # in each block; empty where there are no references
 
 
 def weight_of(strength: float) -> float:
@@ -102,13 +113,13 @@ def turns_of(times: Sequence[float]) -> list[int | None]:
 
 
 def hearing(
-    times: Tensor, turns: Sequence[int | None], listen: Callable[[int, Tensor], Voices]
-) -> Callable[[int, Tensor], Voices]:
+    times: Tensor, turns: Sequence[int | None], listen: Callable[[int, Tensor], Heard]
+) -> Callable[[int, Tensor], Heard]:
     """What is heard at a step, of references that are listened to only where a turn begins; `listen` gets the
     turn's step and its time (1,)."""
-    latest: dict[int, Voices] = {}
+    latest: dict[int, Heard] = {}
 
-    def hear(step: int, _: Tensor) -> Voices:
+    def hear(step: int, _: Tensor) -> Heard:
         turn = turns[step]
         if turn is None:
             return ()
@@ -125,14 +136,15 @@ def listen(transformer: Krea2Transformer2DModel, looks: Looks, nothing: Tensor, 
     prompt's features."""
     words, backend = nothing.shape[1], backend_of(transformer)
     noisy = flow.noised(looks.clean, looks.noise, t).to(nothing.dtype)
-    rotary = transformer.rotary_emb(torch.cat([looks.positions.new_zeros(words, 3), looks.positions]))
+    rotary = behind(words, transformer.rotary_emb(looks.positions))
     _, modulation = embed_time(transformer, t, nothing.dtype)
+    loud = loudness(tuple(transformer.config.axes_dims_rope), nothing.device, nothing.dtype)
     first = first_block(transformer)
     said: list[Said | None] = []
 
     def keep(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        own = [z[:, words:] for z in (q, k, v)]
-        said.append(Said([manner_of(z) for z in own], *own[1:]) if i >= first else None)
+        own = [z[:, words:] for z in (q, k, v)]  # whose words are not to stay with them
+        said.append(Said([manner_of(z) for z in own], loud * own[1], own[2].clone()) if i >= first else None)
         return backend.attend(q, k, v)
 
     hidden = torch.cat([nothing.expand(len(noisy), -1, -1), transformer.img_in(noisy)], 1)
@@ -145,90 +157,93 @@ def first_block(transformer: Krea2Transformer2DModel) -> int:
     return int(FIRST * len(transformer.transformer_blocks))
 
 
+def ready(voices: Voices) -> Heard:
+    """What is heard of voices at each step of a turn."""
+    sizes = [weights for weights, _ in voices]
+    return [groups(sizes, said) for said in zip(*(voice for _, voice in voices), strict=True)]
+
+
+def groups(sizes: Sequence[Sequence[float]], said: Sequence[Said | None]) -> list[Group]:
+    """References in a block, of weights by their sizes and what those of each size say: those to go towards
+    together, each of those to keep away from by itself."""
+    each = [
+        one
+        for weights, alike in zip(sizes, said, strict=True)
+        if alike
+        for one in zip(weights, alike.each(), strict=True)
+    ]
+    towards, away = ([one for one in each if sign * one[0] > 0] for sign in (1, -1))
+    return [group(some) for some in (towards, *([one] for one in away)) if some]
+
+
+def group(each: Sequence[Weighted]) -> Group:
+    """References whose weights have one sign."""
+    weights = [weight for weight, _ in each]
+    alike = zip(*(said.manners for _, said in each), strict=True)
+    return Group([blended(weights, manners) for manners in alike], each)
+
+
 def predict(
     transformer: Krea2Transformer2DModel,
     x: Tensor,
     t: Tensor,
     text: Tensor,
-    positions: Tensor,
-    voices: Voices,
+    rotary: Rotary,
+    heard: Heard,
     avoided: Tensor | None = None,
 ) -> Tensor:
     """The velocity (1, N, C) of noisy tokens `x` (1, N, C) at the time `t` (1,), hearing the references, and
     moving away from the features `avoided` (1, A, D)."""
     words, shunned = text.shape[1], 0 if avoided is None else avoided.shape[1]
     backend = backend_of(transformer)
-    rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(shunned + words, 3), positions]))
-    time, modulation = embed_time(transformer, t, x.dtype)
-    turning = loudness(tuple(transformer.config.axes_dims_rope), x.device, x.dtype)
 
     def look(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         near, keys, values = (z[:, shunned:] for z in (q, k, v))
         out = own = backend.attend(near, keys, values)
-        found = [
-            one
-            for group in groups(voices, i)
-            for one in looked(backend, near, keys, values, words, turning, group)
-        ]
+        seen = heard[i] if heard else ()
+        found = [one for group in seen for one in looked(backend, near, keys, values, words, group)]
         if found:
             out = torch.cat([own[:, :words], mixed(own[:, words:], found, backend.total)], 1)
         if not shunned:
             return out
         return steered(out, own, q, k, v, shunned, words, x.shape[1], backend.attend, backend.total)
 
-    hidden = torch.cat([text[:, :0] if avoided is None else avoided, text, transformer.img_in(x)], 1)
-    hidden = through(transformer, hidden, modulation, rotary, look)
-    return transformer.final_layer(hidden[:, shunned + words :], time)
+    before = text if avoided is None else torch.cat([avoided, text], 1)
+    return forward(transformer, x, t, before, rotary, look)
 
 
 def mixed(own: Tensor, found: Sequence[tuple[float, Tensor]], total: Total = alone) -> Tensor:
     """What the picture's tokens find by themselves, `own` (1, N, D), moved towards what they find in each
     reference; where any is to be kept away from, no token grows longer than it was. `total` adds what is
     found with heads that are elsewhere."""
-    moved = own
-    for weight, other in found:
-        moved = moved + weight * (other - own)
-    if any(weight < 0 for weight, _ in found):
+    weights, others = zip(*found, strict=True)
+    moved = weighted([1 - sum(weights), *weights], [own, *others])
+    if min(weights) < 0:
         before, after = (total(x.float().square().sum(-1, keepdim=True)).sqrt() for x in (own, moved))
         moved = moved * (before / after).clamp(max=1).to(moved)
     return moved
 
 
-def groups(voices: Voices, block: int) -> list[list[Weighted]]:
-    """What each reference says in a block, and its weight: those to go towards together, each of those to
-    keep away from by itself."""
-    said = [
-        one
-        for weights, voice in voices
-        if (all_of := voice[block])
-        for one in zip(weights, all_of.each(), strict=True)
-    ]
-    towards, away = ([one for one in said if sign * one[0] > 0] for sign in (1, -1))
-    return [*([towards] if towards else []), *([one] for one in away)]
-
-
 def looked(
-    backend: Backend, q: Tensor, k: Tensor, v: Tensor, words: int, turning: Tensor, said: Sequence[Weighted]
+    backend: Backend, q: Tensor, k: Tensor, v: Tensor, words: int, group: Group
 ) -> list[tuple[float, Tensor]]:
     """What the picture's tokens find, (1, N, D), among the keys and values of the prompt, themselves and each
     reference in turn, once they have the manner of all of them; and its weight. The prompt and the picture
     itself are looked at once for all references."""
-    weights = [weight for weight, _ in said]
-    manners = [blended(weights, alike) for alike in zip(*(one.manners for _, one in said), strict=True)]
-    queries, keys, values = backend.taken(q, k, v, words, manners)
+    queries, keys, values = backend.taken(q, k, v, words, group.manners)
     own = backend.telling(queries, keys, values)
     return [
-        (weight, together([own, backend.telling(queries, LOUD * turning * one.k, one.v)]))
-        for weight, one in said
+        (weight, together([own, backend.telling(queries, said.k, said.v)])) for weight, said in group.each
     ]
 
 
 @cache
 def loudness(axes: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """How loud each part of a reference's key is, (head dim,), for axes of so many channels: from FAST for
-    what turns fastest with position to SLOW for what turns slowest; the first axis does not turn at all."""
+    """How loud each part of a reference's key is, (head dim,), for axes of so many channels: LOUD, and from
+    FAST for what turns fastest with position to SLOW for what turns slowest; the first axis does not turn at
+    all."""
     parts = [torch.full((axes[0],), SLOW)]
     for channels in axes[1:]:
         rising = torch.linspace(0, 1, channels // 2) ** (1 / BEND)
         parts.append((FAST + (SLOW - FAST) * rising).repeat_interleave(2))
-    return torch.cat(parts).to(device, dtype)
+    return (LOUD * torch.cat(parts)).to(device, dtype)

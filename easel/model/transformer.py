@@ -7,7 +7,7 @@ added to the logits.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from easel.model.attention import attend
 from easel.model.backend import backend_of
 from easel.model.block import Modulation, Rotary
+from easel.model.peers import Attend
 
 
 class References(NamedTuple):
@@ -76,19 +77,17 @@ def predict(
     x: Tensor,
     t: Tensor,
     text: Tensor,
-    positions: Tensor,
+    rotary: Rotary,
     references: References | None = None,
     text_mask: Tensor | None = None,
 ) -> Tensor:
     """What the network says of noisy tokens `x` (B, N, C) at times `t` (B,) in 0..1: Krea 2's gives the
     flow's velocity.
 
-    `text` comes from `fuse_text`; `positions` (N, 3) from `grid`; `text_mask` (B, T) is True where a token
-    counts. A network whose gradient checkpointing is enabled keeps what goes into each block, and runs it
-    again for the gradients.
+    `text` comes from `fuse_text`; `rotary` from `transformer.rotary_emb(grid(...))`, the same at all steps;
+    `text_mask` (B, T) is True where a token counts. A network whose gradient checkpointing is enabled keeps
+    what goes into each block, and runs it again for the gradients.
     """
-    rotary = transformer.rotary_emb(torch.cat([positions.new_zeros(text.shape[1], 3), positions]))
-    time, modulation = embed_time(transformer, t, x.dtype)
     bias = attention_bias(text, text_mask, x, references)
     backend = backend_of(transformer)
 
@@ -97,9 +96,24 @@ def predict(
             k, v = joined(k, v, (references.keys[i], references.values[i]))
         return backend.attend(q, k, v, bias)
 
-    hidden = torch.cat([text, transformer.img_in(x)], 1)
-    hidden = through(transformer, hidden, modulation, rotary, look)
-    return transformer.final_layer(hidden[:, text.shape[1] :], time)
+    return forward(transformer, x, t, text, rotary, look)
+
+
+def forward(
+    transformer: Krea2Transformer2DModel, x: Tensor, t: Tensor, words: Tensor, rotary: Rotary, look: Attend
+) -> Tensor:
+    """What the network says of tokens `x` (B, N, C) at times `t` (B,) behind `words` (B, T, D), where `look`
+    is its blocks' attention."""
+    time, modulation = embed_time(transformer, t, x.dtype)
+    hidden = torch.cat([words, transformer.img_in(x)], 1)
+    hidden = through(transformer, hidden, modulation, behind(words.shape[1], rotary), look)
+    return transformer.final_layer(hidden[:, words.shape[1] :], time)
+
+
+def behind(words: int, rotary: Rotary) -> Rotary:
+    """Of tokens that stand behind so many words, which are not turned."""
+    cos, sin = rotary
+    return F.pad(cos, (0, 0, words, 0), value=1.0), F.pad(sin, (0, 0, words, 0))
 
 
 def embed_time(transformer: Krea2Transformer2DModel, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -129,7 +143,7 @@ def through(
     x: Tensor,
     modulation: Modulation,
     rotary: Rotary,
-    attend: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+    attend: Attend,
 ) -> Tensor:
     """Tokens `x` (B, L, D) through all blocks. `attend` gets the block's number, rotated queries (B, L,
     heads, d) and keys, and values (B, L, kv heads, d); it gives what the queries find, (B, L, D)."""

@@ -15,18 +15,18 @@ from torch import Tensor
 
 from easel.model.backend import uncompiled
 from easel.model.block import MATRICES, Added, Thin
-from easel.model.lora import Change, Kronecker, Worn, hook_of
+from easel.model.lora import Change, Kronecker, Style, hook_of
 
 RANKS = 16  # that a rank is whole runs of: rows in half precision are then as kernels like them
 
 
 @contextmanager
-def worn(transformer: Any, styles: Worn) -> Iterator[None]:
-    """Within the block the transformer acts as if it carried the changes, each at its strength. A LoKr is no
-    product of thin matrices: where the blocks wear one, they are computed as they stand."""
+def worn(transformer: Any, styles: Sequence[Style]) -> Iterator[None]:
+    """Within the block the transformer acts as if it carried the styles. A LoKr is no product of thin
+    matrices: where the blocks wear one, they are computed as they stand."""
     felt: dict[str, list[tuple[Change | Kronecker, float]]] = {}
-    for layers, strength in styles:
-        for name, change in layers.items():
+    for _, changes, strength in styles:
+        for name, change in changes.items():
             felt.setdefault(name, []).append((change, strength))
     inside = {name: some for name, some in felt.items() if name.startswith("transformer_blocks.")}
     are_thin = all(isinstance(change, Change) for some in inside.values() for change, _ in some)

@@ -16,6 +16,8 @@ Creativity = Literal["raw", "low", "medium", "high"]
 
 DENOISED = 0.99
 """How far a start picture is repainted where the request does not say."""
+MOST_STYLES = 10
+"""Of one picture."""
 
 
 def _prompt(value: Any) -> Any:
@@ -95,7 +97,7 @@ class GenerationRequest(BaseModel):
     )
     """Images whose look is transferred to the picture."""
     styles: Annotated[list[StyleUse], BeforeValidator(_some)] = Field(
-        default=[], max_length=10, validation_alias=AliasChoices("styles", "presetStyles")
+        default=[], max_length=MOST_STYLES, validation_alias=AliasChoices("styles", "presetStyles")
     )
     """Trained styles that the picture is painted in."""
     moodboards: Annotated[list[MoodboardReference], BeforeValidator(_some)] = Field(default=[], max_length=1)

@@ -12,10 +12,11 @@ from easel.model import lora, lora_files
 from easel.model.lora import Changes, Style
 from easel.model.open_weights import style_lora_at
 from easel.model.part import Part
+from easel.schema.generation import MOST_STYLES
 from easel.schema.painting import Adapter
 from easel.style.adapters import recent
 
-READY = 10  # styles, as many as one picture may name; one of rank 32 for all layers takes a quarter of a GB
+READY = MOST_STYLES  # one of rank 32 for all layers takes a quarter of a GB
 READING = "reads references"  # the name of the LoRA that does
 
 

@@ -144,9 +144,10 @@ class KreaLearner(Learner):
         t = flow.drawn(1, flow.shift_of(count), rng).to(weight.device)
         noise = torch.randn(example.clean.shape, generator=rng).to(weight.device)
         clean, text = example.clean.to(weight.device), example.text.to(weight)
-        positions = grid(example.rows, count // example.rows).to(weight.device)
+        places = grid(example.rows, count // example.rows).to(weight.device)
+        rotary = self._transformer.rotary_emb(places)
         x = flow.noised(clean, noise, t).to(weight.dtype)
-        return F.mse_loss(predict(self._transformer, x, t, text, positions).float(), noise - clean)
+        return F.mse_loss(predict(self._transformer, x, t, text, rotary).float(), noise - clean)
 
     @torch.no_grad()
     def judged(self) -> float:

@@ -242,7 +242,8 @@ class NanoLearner(Learner):
         with torch.autocast("cpu", torch.bfloat16):
             text = fuse_text(self.transformer, tapped.float(), mask)
             x = torch.cat([noised(target, noise, t), sketch], -1)
-            said = predict(self.transformer, x, t, text, grid(CROP, CROP), text_mask=mask)
+            rotary = self.transformer.rotary_emb(grid(CROP, CROP))
+            said = predict(self.transformer, x, t, text, rotary, text_mask=mask)
         return F.mse_loss(sketch + said[..., : target.shape[-1]].float(), target)
 
     def texture_losses(self, crops: Sequence[Crop], rng: random.Random) -> dict[str, Tensor]:

@@ -207,7 +207,8 @@ def foretold(
     with torch.autocast(noise.device.type, torch.bfloat16):
         fused, mask, references = context(transformer, text, batch)
         seen = torch.cat([noised(batch.target, noise, t), batch.sketch], -1)
-        said = predict(transformer, seen, t, fused, batch.positions, references, mask)
+        rotary = transformer.rotary_emb(batch.positions)
+        said = predict(transformer, seen, t, fused, rotary, references, mask)
     return batch.sketch + said[..., : noise.shape[-1]].float()
 
 
