@@ -88,12 +88,12 @@ def test_a_job_whose_engine_is_lost_is_painted_by_the_worker_that_is_started_aga
             assert await counted(database, "SELECT count(*) FROM ledger") == 1
             assert await counted(database, "SELECT count(*) FROM deliveries") == 1
 
-    asyncio.run(story())
+    with capture_logs() as supervisor:
+        asyncio.run(story())
     assert (tmp_path / "begun").read_text() == ".."
-    said = capfd.readouterr()
-    assert f"The engine is lost, and the worker ends error={REASON!r}" in said.err
-    assert "Died, and is started again" in said.out + said.err
-    assert "returncode=1" in said.out + said.err
+    assert f"The engine is lost, and the worker ends error={REASON!r}" in capfd.readouterr().err
+    said = [(entry["event"], entry.get("returncode")) for entry in supervisor]
+    assert said == [("Died, and is started again", 1)]
 
 
 def test_a_painter_that_hangs_costs_its_own_job_and_not_the_next(
