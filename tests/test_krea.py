@@ -20,7 +20,12 @@ from accelerate import init_empty_weights
 from diffusers import Krea2Pipeline, Krea2Transformer2DModel
 from diffusers.loaders.single_file_utils import convert_krea2_transformer_checkpoint_to_diffusers
 from huggingface_hub import HfApi
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from serving import serving
@@ -294,6 +299,23 @@ def test_eight_bits_of_another_kind_are_refused_with_a_remedy(turbo, tmp_path):
             open_weights.transformer_at(tmp_path / "one.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("lost", "match"),
+    [
+        ("model_index.json", "model_index.json' is missing: fetch"),
+        ("tokenizer", "tokenizer_config.json' is missing: fetch"),
+        ("vae", "the autoencoder at .* there is no folder 'vae' in it: name the folder that holds"),
+        ("text_encoder", "the text encoder at .* there is no folder 'text_encoder' in it"),
+        ("transformer", "the transformer at .* there is no folder 'transformer' in it"),
+    ],
+)
+def test_what_a_folder_lacks_is_told_before_anything_is_loaded(turbo, tmp_path, lost, match):
+    place = shutil.copytree(turbo, tmp_path / "part")
+    (shutil.rmtree if (place / lost).is_dir() else Path.unlink)(place / lost)
+    with pytest.raises(CheckpointError, match=match):
+        open_weights.planned({"turbo": place}, place)
+
+
 def test_turbo_is_not_taken_for_raw(turbo):
     with pytest.raises(CheckpointError, match="is Turbo: EASEL_KREA_RAW must not name it"):
         open_weights.planned({"raw": turbo}, turbo)
@@ -326,7 +348,8 @@ def test_the_memory_is_known_before_any_is_taken(turbo, raw):
     assert Fit(plan).need == max(sizes[:2]) + sum(sizes[2:]) + open_weights.WORKING_BYTES
     assert fitted(plan, "bf16", Fit(plan).need, None).plan.transformers.keys() == plan.transformers.keys()
     with pytest.raises(
-        CheckpointError, match=r"takes 2\.0 GB of memory here, and 0\.5 GB are free: take a larger GPU"
+        CheckpointError,
+        match=r"2\.0 GB of memory here, and 0\.5 GB are free: add memory, or paint on a GPU",
     ):
         fitted(plan, "auto", 5e8, None)
 
@@ -410,12 +433,17 @@ def test_what_does_not_fit_is_not_fetched(turbo, monkeypatch, memory, disk, matc
     [
         (refused(GatedRepoError), "is gated: accept its licence on its page on the hub, then set HF_TOKEN"),
         (refused(RepositoryNotFoundError), "the hub shows no model 'krea/Krea-2-Turbo': mend the name"),
-        (httpx.ConnectError("no route"), r"the hub cannot be reached \(no route\): fetch it elsewhere"),
+        (HTTPError("no route"), r"the hub cannot be reached \(no route\): fetch it elsewhere"),
     ],
 )
 def test_a_hub_that_gives_nothing_says_why(turbo, refusal, match):
     with pytest.raises(CheckpointError, match=match):
         hub.fetched("krea/Krea-2-Turbo", ["transformer"], 80e9, Hub(turbo, SIZES, refusal))
+
+
+def test_a_hub_that_cannot_be_reached_is_told_of_by_the_very_client_that_asks_it():
+    with pytest.raises(CheckpointError, match=r"the hub cannot be reached .*: fetch it elsewhere"):
+        hub.to_fetch("krea/Krea-2-Turbo", ["transformer"], HfApi(endpoint="http://127.0.0.1:9"))
 
 
 def test_a_model_that_diffusers_cannot_read_is_not_fetched(turbo):
@@ -424,8 +452,8 @@ def test_a_model_that_diffusers_cannot_read_is_not_fetched(turbo):
 
 
 def test_what_the_hub_has_given_before_is_used_without_it(turbo, tmp_path, monkeypatch):
-    """The cache as huggingface_hub lays it out, with one model whole and one cut short."""
-    for name in ("whole", "short"):
+    """The cache as huggingface_hub lays it out, with one model whole and two that broke off."""
+    for name in ("wordless", "whole", "short"):
         folder = tmp_path / f"models--krea--{name}"
         shutil.copytree(turbo, folder / "snapshots" / "c0ffee")
         (folder / "refs").mkdir()
@@ -437,6 +465,8 @@ def test_what_the_hub_has_given_before_is_used_without_it(turbo, tmp_path, monke
     assert hub.at_hand("krea/whole", ["transformer", *hub.PARTS], api).name == "c0ffee"
     assert hub.at_hand("krea/short", ["transformer"], api).name == "c0ffee"
     assert hub.at_hand("krea/short", hub.PARTS, api) is None
+    (tmp_path / "models--krea--wordless/snapshots/c0ffee/tokenizer/tokenizer_config.json").unlink()
+    assert hub.at_hand("krea/wordless", hub.PARTS, api) is None
     assert hub.at_hand("krea/absent", hub.PARTS, api) is None
 
 
@@ -723,7 +753,7 @@ def test_a_file_that_is_no_lora_for_krea_is_refused(turbo, tmp_path, style_lora)
         save_file(state, tmp_path / "odd.safetensors")
         with pytest.raises(CheckpointError, match=r"odd.safetensors' (is another network's|cannot be used)"):
             open_weights.style_lora_at(tmp_path / "odd.safetensors", network)
-    with pytest.raises(CheckpointError, match="is missing"):
+    with pytest.raises(CheckpointError, match=r"no file '.*absent.safetensors': mend EASEL_KREA_STYLE_LORA"):
         open_weights.style_lora_at(tmp_path / "absent.safetensors", network)
 
 

@@ -6,20 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 from huggingface_hub import HfApi
 from huggingface_hub.constants import HF_HUB_CACHE
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    GatedRepoError,
+    HTTPError,  # httpx's, or of late httpx2's
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from easel.catalog import Weights
 from easel.errors import CheckpointError
-from easel.model.files import stored_in
+from easel.model.files import read_json, stored_in
 from easel.settings import KreaSources
 
 ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 PARTS = ("text_encoder", "tokenizer", "vae")
 NETWORKS = ("transformer", "text_encoder", "vae")
 INDEX = "model_index.json"
+BESIDE = (INDEX, "tokenizer/tokenizer_config.json")  # what is read of the parts beside the networks
 
 
 def wanted(sources: KreaSources) -> dict[str, list[str]]:
@@ -56,7 +61,7 @@ def fetched(source: str, folders: Sequence[str], memory: float, hub: Any = None)
     check_room(source, files, memory)
     try:
         return Path(hub.snapshot_download(source, allow_patterns=list(files)))
-    except (httpx.HTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise CheckpointError(
             f"{source!r} could not be fetched whole: {error}; start again to go on"
         ) from None
@@ -86,6 +91,8 @@ def at_hand(source: str, folders: Sequence[str], hub: Any = None) -> Path | None
         for folder in folders:
             if folder in NETWORKS:
                 stored_in(kept / folder)
+        for file in BESIDE if "tokenizer" in folders else ():
+            read_json(kept / file)
     except (LocalEntryNotFoundError, CheckpointError):
         return None
     return kept
@@ -109,7 +116,7 @@ def to_fetch(source: str, folders: Sequence[str], hub: Any = None) -> dict[str, 
         ) from None
     except RepositoryNotFoundError:
         raise CheckpointError(f"the hub shows no model {source!r}: mend the name, or set HF_TOKEN") from None
-    except (httpx.HTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise CheckpointError(
             f"{source!r} is not on this machine, and the hub cannot be reached ({error}): fetch it elsewhere "
             f"with `hf download {source}`, and name its folder"
