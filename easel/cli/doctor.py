@@ -17,7 +17,7 @@ import typer
 from rich.text import Text
 
 from easel.cli.output import results
-from easel.cli.settings import settings_with
+from easel.cli.settings import Models, settings_with
 from easel.errors import EaselError, SafetyUnavailable
 from easel.sdk.server import local
 
@@ -31,11 +31,11 @@ class Trouble(EaselError):
     """Something that keeps easel from working, and how to mend it."""
 
 
-def doctor() -> None:
+def doctor(models: Models = None) -> None:
     """Say what is wrong with this machine and how to mend it."""
     well = examine({"Python": python, "packages": packages})
     if well:
-        settings = settings_with()
+        settings = settings_with(models=models)
         checks = {
             "data folder": data_folder,
             "disk": disk,
@@ -172,12 +172,15 @@ def workers(settings: "Settings") -> str:
     if not settings.database_url and not local():
         return "none now: `easel serve` starts one"
     alive, waiting = asyncio.run(ask())
+    if not alive:
+        raise Trouble("none is alive: start one with `easel work`")
     said = ", ".join(
-        f"process {worker.pid} on {worker.host} {worker.error or worker.state} ({' '.join(worker.lines)})"
+        f"process {worker.pid} on {worker.host} {worker.state}"
+        f"{f' with {worker.checkpoint}' if worker.checkpoint else ''} ({' '.join(worker.lines)})"
         for worker in alive
     )
     if not any(worker.state == "ready" for worker in alive):
-        raise Trouble(f"{said or 'none is alive'}: start one with `easel work`")
+        raise Trouble(f"{said}: {workers.why_idle(alive)}")
     idle = {line: why for line in queue.JOBS if (why := workers.why_waiting(alive, line))}
     for line, why in idle.items():
         if waiting.get(line):

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from easel.cli.local import start_local_server
-from easel.cli.output import remarks, results, say
+from easel.cli.output import remarks, results, say, say_waiting
 from easel.errors import NotFound
 from easel.schema import jobs
 from easel.schema.generation import DENOISED, AspectRatio, Creativity
@@ -95,9 +95,7 @@ def generate(
                 model=model,
                 **wishes,
             )
-            if why := why_waiting(client, job):
-                say(f"It waits: {why}.")
-            picture = client.wait(job) if as_json else watch(client, job)
+            picture = client.wait(job, on_wait=say_waiting) if as_json else watch(client, job)
         except KeyboardInterrupt:
             if job:  # else it is cancelled already, if it came to be
                 client.jobs.cancel(job.job_id)
@@ -142,14 +140,6 @@ def read_moodboard(text: str) -> Board:
         raise typer.BadParameter(told, param_hint="--moodboard") from None
 
 
-def why_waiting(client: Client, job: jobs.Job) -> str | None:
-    """Why nobody begins to paint; a server that is no easel does not tell."""
-    try:
-        return client.jobs.details(job.job_id).waits_because
-    except NotFound:
-        return None
-
-
 def watch(client: Client, job: jobs.Job) -> Picture:
     """Wait for the picture of `job` with a progress bar that counts steps and previews."""
     columns = (
@@ -171,7 +161,7 @@ def watch(client: Client, job: jobs.Job) -> Picture:
                 task, description="painting", completed=progress.step, total=progress.total, count=count
             )
 
-        return client.wait(job, show)
+        return client.wait(job, show, say_waiting)
 
 
 def describe(client: Client, picture: Picture) -> dict[str, str | int | float | None]:

@@ -7,8 +7,8 @@ from uuid import UUID
 import typer
 
 from easel.cli.local import start_local_server
-from easel.cli.output import remarks, results, say, show
-from easel.schema.jobs import Job
+from easel.cli.output import remarks, results, say, say_waiting, show
+from easel.schema.jobs import Job, Progress, Waiting
 from easel.schema.moodboards import Moodboard
 from easel.sdk import calls
 from easel.sdk.client import Client
@@ -33,10 +33,13 @@ def create(
     with _client() as client, remarks.status("sending the pictures") as status:
         made = client.moodboards.create(name, pictures)
         for news in client.jobs.follow(made.job_id):
-            if isinstance(news, Job):
-                calls.made(news)
-            else:
-                status.update(f"reading picture {news.step} of {news.total}")
+            match news:
+                case Job():
+                    calls.made(news)
+                case Waiting():
+                    say_waiting(news.because)
+                case Progress():
+                    status.update(f"reading picture {news.step} of {news.total}")
         say(client.moodboards.get(made.id).taste_profile)
     results.print(made.id)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 
 from easel.cli.local import start_local_server
-from easel.cli.output import remarks, results, say, show
+from easel.cli.output import remarks, results, say, say_waiting, show
 from easel.cli.settings import settings_with
 from easel.cli.store import with_workspace
 from easel.schema.jobs import Progress
@@ -52,7 +52,7 @@ def train(
         if steps is not None:
             wishes["max_train_steps"] = steps
         job = client.styles.train(name, pictures, **wishes)
-        made = client.styles.trained(job, told)
+        made = client.styles.trained(job, told, say_waiting)
     results.print(made.id)
 
 
