@@ -255,7 +255,7 @@ def test_a_server_whose_worker_paints_no_large_tells_so_everywhere(
         monkeypatch.setenv("EASEL_DATA", str(served.data))
         settings = Settings()
         assert doctor.workers(settings).endswith(
-            "ready with null-1 (medium medium-turbo analysis training); nobody takes jobs for large"
+            "ready with null (medium medium-turbo analysis training); nobody takes jobs for large"
         )
         large = client.submit("a fox", model="large")
         assert "jobs for large" in (client.jobs.details(large.job_id).waits_because or "")

@@ -13,6 +13,9 @@ from answering import Api, picture
 from commands import clean
 
 from easel import AsyncClient, Client, Waiting, errors
+from easel.cli.doctor import Trouble
+from easel.cli.doctor import workers as doctor_of_workers
+from easel.settings import Settings
 from easel.store import events, workers
 from easel.store.workers import Worker, why_waiting
 
@@ -122,6 +125,17 @@ def test_a_command_says_why_it_waits(server: Api, tmp_path: Path, words: list[st
         cancel_all(server)
         results, remarks = process.communicate(timeout=30)
     assert (process.returncode, results, remarks.strip()) == (1, "", "easel: The job was cancelled.")
+
+
+def test_the_doctor_says_of_a_worker_that_could_not_load_what_to_do(server: Api) -> None:
+    settings = Settings(database_url=server.database_url)
+    with pytest.raises(Trouble, match=r"^none is alive: start one with `easel work`$"):
+        doctor_of_workers(settings)
+    server.store(lambda database: workers.say(database, FAILED))
+    with pytest.raises(Trouble, match=r"^process 7 on here failed .*: fetch it again; then start the worker"):
+        doctor_of_workers(settings)
+    server.store(lambda database: workers.say(database, replace(READY, checkpoint="krea-2-c0ffee")))
+    assert "process 7 on here ready with krea-2-c0ffee (medium medium-turbo)" in doctor_of_workers(settings)
 
 
 @pytest.mark.parametrize("line", ["large", "training"])

@@ -101,7 +101,7 @@ class Worker:
         except Exception as error:
             known = isinstance(error, CheckpointError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
-            log.error("The checkpoint cannot be loaded", error=reason)
+            log.error("The checkpoint cannot be loaded: jobs wait for a worker that can", error=reason)
             self._self = replace(self._self, state="failed", error=reason)
         else:
             self._tools = painter, guard
