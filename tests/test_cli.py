@@ -263,7 +263,8 @@ def test_webhooks_are_listed_shown_and_sent_again(served: Served) -> None:
         job = client.submit("a fox", webhook_url=receiver.url)
         tried = f"/webhooks/deliveries?state=failed&job_id={job.job_id}"
         until(lambda: client.http.get(tried).json()["items"])
-    listed = easel("webhooks", "list", "--job", str(job.job_id), "--state", "failed", **data).stdout
+    narrow = data | {"COLUMNS": "60"}  # ids are there to be copied
+    listed = easel("webhooks", "list", "--job", str(job.job_id), "--state", "failed", **narrow).stdout
     assert "The receiver answered 410" in listed
     delivery = listed.splitlines()[1].split()[0]
     none = easel("webhooks", "list", "--job", str(job.job_id), "--state", "delivered", **data).stdout

@@ -108,6 +108,7 @@ class Worker:
             self._self = replace(
                 self._self, state="ready", engine=painter.engine, checkpoint=painter.checkpoint
             )
+            log.info("Ready", checkpoint=painter.checkpoint, takes=" ".join(self._self.lines))
         self._news.set()
 
     async def _do(self, entry: Entry) -> None:
