@@ -267,7 +267,7 @@ def test_a_server_whose_worker_paints_no_large_tells_so_everywhere(
     ("options", "says"),
     [
         (["--variants", "medium,huge"], "'huge' is none of medium, medium-turbo, large"),
-        (["--variants", "large", "--models", "krea"], "EASEL_KREA_RAW is empty"),
+        (["--variants", "large", "--models", "krea"], "what EASEL_KREA_RAW names: it is empty"),
         (["--device", "gpu0"], "EASEL_DEVICE"),
     ],
 )

@@ -261,9 +261,11 @@ def test_a_file_that_is_cut_short_says_by_how_much(turbo, tmp_path):
 
 
 def test_what_is_no_safetensors_file_is_refused(tmp_path):
-    (tmp_path / "one.safetensors").write_bytes(b"<html>not found</html>" * 100)
-    with pytest.raises(CheckpointError, match="is no safetensors file"):
-        open_weights.transformer_at(tmp_path / "one.safetensors")
+    for wrong in (b"<html>not found</html>" * 100, b"\x89PNG\r\n\x1a\n" * 1000):
+        (tmp_path / "one.safetensors").write_bytes(wrong)
+        with pytest.raises(CheckpointError, match="is no safetensors file") as refused:
+            open_weights.transformer_at(tmp_path / "one.safetensors")
+        assert len(refused.value.message) < 500  # what is in it is nobody's to read
 
 
 def test_another_network_is_refused_by_name(turbo, tmp_path):
@@ -432,7 +434,10 @@ def test_what_does_not_fit_is_not_fetched(turbo, monkeypatch, memory, disk, matc
     ("refusal", "match"),
     [
         (refused(GatedRepoError), "is gated: accept its licence on its page on the hub, then set HF_TOKEN"),
-        (refused(RepositoryNotFoundError), "the hub shows no model 'krea/Krea-2-Turbo': mend the name"),
+        (
+            refused(RepositoryNotFoundError),
+            "the hub shows no model 'krea/Krea-2-Turbo': mend the name, of which .* has no folder",
+        ),
         (HTTPError("no route"), r"the hub cannot be reached \(no route\): fetch it elsewhere"),
     ],
 )
@@ -449,6 +454,25 @@ def test_a_hub_that_cannot_be_reached_is_told_of_by_the_very_client_that_asks_it
 def test_a_model_that_diffusers_cannot_read_is_not_fetched(turbo):
     with pytest.raises(CheckpointError, match="has no folder 'vae': it is not laid out for diffusers"):
         hub.fetched("krea/other", hub.PARTS, 80e9, Hub(turbo, {n: 1 for n in SIZES if "vae" not in n}))
+
+
+@pytest.mark.parametrize(
+    ("turbo", "raw", "painted", "parts"),
+    [
+        ("t", "r", ("medium", "medium-turbo", "large"), "t"),
+        ("t", "", ("medium", "medium-turbo"), "t"),
+        ("", "r", ("large",), "r"),
+    ],
+)
+def test_what_no_setting_names_is_not_painted(turbo, raw, painted, parts):
+    settings = Settings(models="krea", krea_turbo=turbo, krea_raw=raw)
+    assert (settings.painted, settings.krea.parts) == (painted, parts)
+    assert (settings.krea.turbo, settings.krea.raw) == (turbo or None, raw or None)
+
+
+def test_where_nothing_is_named_nothing_is_loaded():
+    with pytest.raises(CheckpointError, match="are both empty: name what is to paint"):
+        hub.places(Settings(models="krea", krea_turbo="", krea_raw="").krea, hub.here)
 
 
 def test_what_the_hub_has_given_before_is_used_without_it(turbo, tmp_path, monkeypatch):
@@ -471,7 +495,7 @@ def test_what_the_hub_has_given_before_is_used_without_it(turbo, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    "source", ["/nowhere/krea", "~/nowhere", "krea2_turbo.safetensors", "a/b.safetensors"]
+    "source", ["/nowhere/krea", "~/nowhere", "krea2_turbo.safetensors", "a/b.safetensors", "a/b.ckpt"]
 )
 def test_a_path_where_there_is_nothing_is_no_name_on_the_hub(source):
     with pytest.raises(CheckpointError, match="there is no folder or file"):

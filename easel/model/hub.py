@@ -21,6 +21,7 @@ from easel.model.files import read_json, stored_in
 from easel.settings import KreaSources
 
 ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+FILES = (".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
 PARTS = ("text_encoder", "tokenizer", "vae")
 NETWORKS = ("transformer", "text_encoder", "vae")
 INDEX = "model_index.json"
@@ -42,6 +43,8 @@ def places(
 ) -> tuple[dict[Weights, Path], Path, bool]:
     """Where the transformers and the other parts are, and whether there is a style LoRA, as `planned` takes
     them; `find`, which is `here` or `fetched`, says where each is."""
+    if not sources.turbo and not sources.raw:
+        raise CheckpointError("EASEL_KREA_TURBO and EASEL_KREA_RAW are both empty: name what is to paint")
     found = {source: find(source, folders) for source, folders in wanted(sources).items()}
     named: dict[Weights, str | None] = {"turbo": sources.turbo, "raw": sources.raw}
     transformers = {weights: found[source] for weights, source in named.items() if source}
@@ -82,7 +85,7 @@ def at_hand(source: str, folders: Sequence[str], hub: Any = None) -> Path | None
     place = Path(source).expanduser()
     if place.exists():
         return place
-    if not ON_THE_HUB.fullmatch(source) or source.endswith((".safetensors", ".gguf")):
+    if not ON_THE_HUB.fullmatch(source) or source.endswith(FILES):
         raise CheckpointError(
             f"there is no folder or file {source!r}: name one, or a model on the hub (krea/…)"
         )
@@ -115,7 +118,10 @@ def to_fetch(source: str, folders: Sequence[str], hub: Any = None) -> dict[str, 
             "of that account, or log in with `hf auth login`"
         ) from None
     except RepositoryNotFoundError:
-        raise CheckpointError(f"the hub shows no model {source!r}: mend the name, or set HF_TOKEN") from None
+        raise CheckpointError(
+            f"the hub shows no model {source!r}: mend the name, of which {str(Path.cwd())!r} has no folder "
+            "either, or set HF_TOKEN"
+        ) from None
     except (HTTPError, OSError) as error:
         raise CheckpointError(
             f"{source!r} is not on this machine, and the hub cannot be reached ({error}): fetch it elsewhere "

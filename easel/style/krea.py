@@ -136,7 +136,8 @@ class KreaPainter:
         """Paint; `on_prompt` and `on_step` may raise to stop."""
         recipe = RECIPES[model.variant]
         if recipe.weights not in self._plan.transformers:
-            raise EngineError(f"{model.title} is painted by Krea-2-Raw: set EASEL_KREA_RAW to where it is")
+            lacking = recipe.weights.title()
+            raise EngineError(f"{model.title} is painted by Krea-2-{lacking}: set EASEL_KREA_{lacking.upper()}")
         expansion = self._expansion(
             request, materials, seed, partial(on_step, Step(0, recipe.steps, lambda: None))
         )
