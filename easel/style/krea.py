@@ -136,8 +136,8 @@ class KreaPainter:
         """Paint; `on_prompt` and `on_step` may raise to stop."""
         recipe = RECIPES[model.variant]
         if recipe.weights not in self._plan.transformers:
-            lacking = recipe.weights.title()
-            raise EngineError(f"{model.title} is painted by Krea-2-{lacking}: set EASEL_KREA_{lacking.upper()}")
+            name = f"Krea-2-{recipe.weights.title()}"
+            raise EngineError(f"{model.title} is painted by {name}: set EASEL_KREA_{recipe.weights.upper()}")
         expansion = self._expansion(
             request, materials, seed, partial(on_step, Step(0, recipe.steps, lambda: None))
         )
