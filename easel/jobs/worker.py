@@ -200,7 +200,8 @@ class Worker:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise JobTimeout(f"The job was not done within {seconds:g} seconds") from None
+            remedy = "" if trains else ": raise EASEL_JOB_TIMEOUT where pictures take longer"
+            raise JobTimeout(f"The job was not done within {seconds:g} seconds{remedy}") from None
 
     async def _deliver(self, entry: Entry) -> None:
         await deliver(entry, self._database, self._settings.allow_networks, self._receivers)
