@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -100,6 +101,19 @@ def test_a_client_that_is_not_told_how_to_say_it_warns(server: Api) -> None:
     assert heard.said == [f"The job waits: {NOBODY}"] * 2
 
 
+def waiting(server: Api, folder: Path, words: list[str]) -> subprocess.Popen[str]:
+    """A command, in a folder with a picture."""
+    (folder / "fox.png").write_bytes(picture())
+    return subprocess.Popen(
+        [sys.executable, "-m", "easel", *words],
+        env=clean({"KREA_BASE_URL": server.url, "KREA_API_KEY": server.token}),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -110,15 +124,7 @@ def test_a_client_that_is_not_told_how_to_say_it_warns(server: Api) -> None:
     ],
 )
 def test_a_command_says_why_it_waits(server: Api, tmp_path: Path, words: list[str], line: str) -> None:
-    (tmp_path / "fox.png").write_bytes(picture())
-    with subprocess.Popen(
-        [sys.executable, "-m", "easel", *words],
-        env=clean({"KREA_BASE_URL": server.url, "KREA_API_KEY": server.token}),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with waiting(server, tmp_path, words) as process:
         assert process.stderr
         says = f"It waits: no running worker takes jobs for {line}: start one with `easel work`.\n"
         assert process.stderr.readline() == says
@@ -136,6 +142,19 @@ def test_the_doctor_says_of_a_worker_that_could_not_load_what_to_do(server: Api)
         doctor_of_workers(settings)
     server.store(lambda database: workers.say(database, replace(READY, checkpoint="krea-2-c0ffee")))
     assert "process 7 on here ready with krea-2-c0ffee (medium medium-turbo)" in doctor_of_workers(settings)
+
+
+@pytest.mark.parametrize(
+    "words", [["moodboard", "create", "prints", "fox.png"], ["style", "train", "prints", *["fox.png"] * 3]]
+)
+def test_a_command_that_is_interrupted_leaves_no_job(server: Api, tmp_path: Path, words: list[str]) -> None:
+    with waiting(server, tmp_path, words) as process:
+        assert process.stderr
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, remarks = process.communicate(timeout=30)
+    assert (process.returncode, remarks.splitlines()[-1]) == (130, "Cancelled.")
+    assert {job["status"] for job in server.client.get("/jobs").json()["items"]} == {"cancelled"}
 
 
 @pytest.mark.parametrize("line", ["large", "training"])

@@ -11,7 +11,8 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from easel.cli.local import start_local_server
-from easel.cli.output import remarks, results, say, say_waiting
+from easel.cli.output import remarks, results, say
+from easel.cli.waiting import INTERRUPTED, cancelling, say_waiting
 from easel.errors import NotFound
 from easel.schema import jobs
 from easel.schema.generation import DENOISED, AspectRatio, Creativity
@@ -19,8 +20,6 @@ from easel.sdk.calls import Board, Reference, TrainedStyle, Variant, Wishes, is_
 from easel.sdk.client import Client
 from easel.sdk.pictures import Picture
 from easel.sdk.server import is_named, local
-
-INTERRUPTED = 130
 
 
 def generate(
@@ -84,7 +83,6 @@ def generate(
     if not is_named() and not local():
         start_local_server()
     with Client() as client:
-        job = None
         try:
             job = client.submit(
                 prompt,
@@ -95,12 +93,11 @@ def generate(
                 model=model,
                 **wishes,
             )
-            picture = client.wait(job, on_wait=say_waiting) if as_json else watch(client, job)
-        except KeyboardInterrupt:
-            if job:  # else it is cancelled already, if it came to be
-                client.jobs.cancel(job.job_id)
+        except KeyboardInterrupt:  # no job is left
             say("Cancelled.")
             sys.exit(INTERRUPTED)
+        with cancelling(client, job.job_id):
+            picture = client.wait(job, on_wait=say_waiting) if as_json else watch(client, job)
         path = picture.save(output or f"easel-{str(job.job_id)[:8]}.png")
         report = describe(client, picture) | {"path": str(path)}
     results.print(json.dumps(report) if as_json else summary(report), markup=False)

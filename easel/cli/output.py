@@ -16,11 +16,6 @@ def say(remark: str) -> None:
     remarks.print(remark, markup=False)
 
 
-def say_waiting(because: str) -> None:
-    """Why nobody begins what was asked for."""
-    say(f"It waits: {because}.")
-
-
 def show(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table as wide as its rows, whatever the terminal's width: ids are there to be copied."""
     table = Table(*columns, box=None)
