@@ -682,7 +682,11 @@ def test_the_command_line_lists_checks_and_finds_them(turbo, raw, monkeypatch, c
 
 def test_the_doctor_reads_only_what_the_files_say(turbo):
     found = checkpoint(Settings(models="krea", krea_turbo=str(turbo), krea_raw=""))
-    assert found == "Krea's open weights, which take 2.0 GB of memory"
+    gpu = torch.cuda.is_available()
+    assert found.startswith("Krea's open weights, whole, for ")
+    assert found.endswith("cuda" if gpu else "the processor, in minutes a picture: PyTorch sees no GPU")
+    found = checkpoint(Settings(models="krea", krea_turbo=str(turbo), krea_raw="", device="cpu"))
+    assert found == "Krea's open weights, whole, for cpu"
     with pytest.raises(CheckpointError, match="there is no folder or file '/nowhere'"):
         checkpoint(Settings(models="krea", krea_turbo=str(turbo), krea_raw="/nowhere"))
 
@@ -807,5 +811,5 @@ def test_a_worker_for_large_alone_loads_raw_alone(turbo, raw, monkeypatch):
     assert hub.places(given.krea, hub.here) == ({"raw": raw}, turbo, False)
     painter = KreaPainter.load(given.krea, "cpu")
     assert paint(painter, "large").details["weights"] == "raw"
-    with pytest.raises(CheckpointError, match=r"EASEL_DEVICE is 'cuda:99', and PyTorch sees \d+ GPUs"):
+    with pytest.raises(CheckpointError, match=r"EASEL_DEVICE is 'cuda:99', and PyTorch sees (\d+|no) GPU"):
         KreaPainter.load(given.krea, "cuda:99")

@@ -131,11 +131,14 @@ def database(settings: "Settings") -> str:
 def checkpoint(settings: "Settings") -> str:
     """The painter itself, loaded as the worker loads it; of Krea's weights, only what the files say."""
     if settings.models == "krea":
+        from easel.engine.krea import best_device
         from easel.model import hub, open_weights
-        from easel.model.fitting import Fit
 
-        plan = open_weights.planned(*hub.places(settings.krea, hub.here))
-        return f"Krea's open weights, which take {Fit(plan).need / 1e9:.1f} GB of memory"
+        open_weights.planned(*hub.places(settings.krea, hub.here))
+        device = best_device(settings.device.split(",")[0])
+        blind = device.type == "cpu" and not settings.device
+        where = "the processor, in minutes a picture: PyTorch sees no GPU" if blind else str(device)
+        return f"Krea's open weights, whole, for {where}"
     from easel.work import load_painter
 
     painter = load_painter(settings)

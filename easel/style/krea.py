@@ -117,7 +117,7 @@ class KreaPainter:
                 f"EASEL_DEVICE names {1 + len(others)} GPUs, and each of them must hold a transformer whole, "
                 f"for which {free / 1e9:.1f} GB are too few: name one, or set EASEL_PRECISION=fp8"
             )
-        log.info("Krea 2 fits", **fit.told)
+        log.info("Krea 2 fits", device=str(device), **fit.told)
         lora = Path(sources.style_lora).expanduser() if sources.style_lora else None
         looks = krea2.filled(LookReader, reader)
         with computing_on(device):
