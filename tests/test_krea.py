@@ -19,6 +19,7 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import Krea2Pipeline, Krea2Transformer2DModel
 from diffusers.loaders.single_file_utils import convert_krea2_transformer_checkpoint_to_diffusers
+from hub_at_home import hub_of
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -449,6 +450,20 @@ def test_a_hub_that_gives_nothing_says_why(turbo, refusal, match):
 def test_a_hub_that_cannot_be_reached_is_told_of_by_the_very_client_that_asks_it():
     with pytest.raises(CheckpointError, match=r"the hub cannot be reached .*: fetch it elsewhere"):
         hub.to_fetch("krea/Krea-2-Turbo", ["transformer"], HfApi(endpoint="http://127.0.0.1:9"))
+
+
+def test_what_the_true_client_has_fetched_is_used_when_the_hub_is_away(turbo, tmp_path):
+    name, all_of_it = "krea/Krea-2-Turbo", ["transformer", *hub.PARTS]
+    with hub_of({name: turbo, "krea/shut": turbo}, tmp_path, "krea/shut") as far:
+        place = hub.fetched(name, ["transformer"], 1e9, far)
+        assert {path.name for path in place.iterdir()} == {"transformer", "model_index.json"}
+        assert hub.at_hand(name, all_of_it, far) is None
+        with pytest.raises(CheckpointError, match="'krea/shut' is gated: accept its licence"):
+            hub.fetched("krea/shut", ["transformer"], 1e9, far)
+        with pytest.raises(CheckpointError, match="the hub shows no model 'krea/absent'"):
+            hub.fetched("krea/absent", ["transformer"], 1e9, far)
+    assert hub.fetched(name, ["transformer"], 1e9, far) == place
+    assert same(open_weights.transformer_at(place).load(CPU), open_weights.transformer_at(turbo).load(CPU))
 
 
 def test_a_model_that_diffusers_cannot_read_is_not_fetched(turbo):

@@ -200,7 +200,9 @@ class Worker:
         except TimeoutError:
             if not limit.expired():
                 raise
-            remedy = "" if trains else ": raise EASEL_JOB_TIMEOUT where pictures take longer"
+            remedy = (
+                "" if isinstance(claim, Training) else ": raise EASEL_JOB_TIMEOUT where pictures take longer"
+            )
             raise JobTimeout(f"The job was not done within {seconds:g} seconds{remedy}") from None
 
     async def _deliver(self, entry: Entry) -> None:

@@ -90,7 +90,9 @@ def at_hand(source: str, folders: Sequence[str], hub: Any = None) -> Path | None
             f"there is no folder or file {source!r}: name one, or a model on the hub (krea/…)"
         )
     try:
-        kept = Path((hub or HfApi()).snapshot_download(source, local_files_only=True))
+        needed = [INDEX, *(f"{folder}/*" for folder in folders)]  # more of it was never fetched
+        hub = hub or HfApi()
+        kept = Path(hub.snapshot_download(source, allow_patterns=needed, local_files_only=True))
         for folder in folders:
             if folder in NETWORKS:
                 stored_in(kept / folder)
