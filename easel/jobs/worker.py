@@ -183,7 +183,8 @@ class Worker:
     async def _made(self, claim: Generation | Analysis | Training, workshop: Workshop) -> Made:
         if claim.claims > MOST_CLAIMS:
             raise EngineError(BEGUN_TOO_OFTEN)
-        seconds = TRAINING_SECONDS if isinstance(claim, Training) else self._settings.job_timeout
+        trains = isinstance(claim, Training)
+        seconds = TRAINING_SECONDS if trains else self._settings.job_timeout
 
         async def report(progress: Progress) -> None:
             await claims.report(self._database, claim, progress)
@@ -200,9 +201,7 @@ class Worker:
         except TimeoutError:
             if not limit.expired():
                 raise
-            remedy = (
-                "" if isinstance(claim, Training) else ": raise EASEL_JOB_TIMEOUT where pictures take longer"
-            )
+            remedy = "" if trains else ": raise EASEL_JOB_TIMEOUT where pictures take longer"
             raise JobTimeout(f"The job was not done within {seconds:g} seconds{remedy}") from None
 
     async def _deliver(self, entry: Entry) -> None:
