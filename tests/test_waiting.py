@@ -22,7 +22,7 @@ from easel.store.workers import Worker, why_waiting
 
 NOBODY = "no running worker takes jobs for medium: start one with `easel work`"
 LOADING = Worker(UUID(int=7), "here", 7, "loading", ["medium", "medium-turbo"])
-FAILED = replace(LOADING, state="failed", error="'/krea' is cut short: fetch it again")
+FAILED = replace(LOADING, state="failed", error="'/krea' is cut short; start again")
 READY = replace(LOADING, state="ready", engine="krea")
 
 
@@ -48,7 +48,7 @@ def test_a_job_is_told_why_it_waits_and_again_when_the_reason_changes(server: Ap
         loading = next_but(NOBODY)
         assert loading == "a worker is loading its checkpoint"
         is_said(FAILED)
-        assert next_but(loading) == "'/krea' is cut short: fetch it again; then start the worker again"
+        assert next_but(loading) == FAILED.error
         is_said(READY)
         client.jobs.cancel(job.job_id)
         assert [news.status for news in told] == ["cancelled"]  # type: ignore[union-attr]
@@ -139,7 +139,7 @@ def test_the_doctor_says_of_a_worker_that_could_not_load_what_to_do(server: Api)
     with pytest.raises(Trouble, match=r"^none is alive: start one with `easel work`$"):
         doctor_of_workers(settings)
     server.store(lambda database: workers.say(database, FAILED))
-    with pytest.raises(Trouble, match=r"^process 7 on here failed .*: fetch it again; then start the worker"):
+    with pytest.raises(Trouble, match=r"^process 7 on here failed .*: '/krea' is cut short; start again$"):
         doctor_of_workers(settings)
     server.store(lambda database: workers.say(database, replace(READY, checkpoint="krea-2-c0ffee")))
     assert "process 7 on here ready with krea-2-c0ffee (medium medium-turbo)" in doctor_of_workers(settings)

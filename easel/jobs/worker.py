@@ -102,7 +102,8 @@ class Worker:
             known = isinstance(error, CheckpointError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
             log.error("The checkpoint cannot be loaded: jobs wait for a worker that can", error=reason)
-            self._self = replace(self._self, state="failed", error=reason)
+            remedy = f"{reason}; then start the worker again"
+            self._self = replace(self._self, state="failed", error=remedy)
         else:
             self._tools = painter, guard
             self._self = replace(

@@ -69,7 +69,7 @@ def why_waiting(found: Sequence[Worker], line: str) -> str | None:
 
 def why_idle(found: Sequence[Worker]) -> str:
     """Why none of these workers is ready."""
-    reasons = [f"{worker.error}; then start the worker again" for worker in found if worker.error]
+    reasons = [worker.error for worker in found if worker.error]
     reasons += ["a worker is loading its checkpoint" for worker in found if worker.state == "loading"]
     return "; ".join(reasons)
 
