@@ -2,7 +2,7 @@
 
 from easel.errors import EaselError, HTTPError, JobError, Unreachable
 from easel.schema.assets import Asset
-from easel.schema.jobs import Job, JobDetails, Progress
+from easel.schema.jobs import Job, JobDetails, Progress, Waiting
 from easel.schema.moodboards import Moodboard
 from easel.schema.pages import Page
 from easel.sdk.async_client import AsyncClient
@@ -25,5 +25,6 @@ __all__ = [
     "Picture",
     "Progress",
     "Unreachable",
+    "Waiting",
     "__version__",
 ]

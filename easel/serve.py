@@ -126,7 +126,8 @@ async def _prepare(database: Database, settings: Settings, url: str) -> Welcome:
         lines.append(NOTICE)
     if unpainted := [variant for variant in MODELS if variant not in settings.painted]:
         left = ", ".join(unpainted if settings.trains else [*unpainted, "training"])
-        lines.append(f"Its worker takes no jobs for {left}: they wait for one that does")
+        rawless = "" if settings.krea_raw else " (EASEL_KREA_RAW is empty)"
+        lines.append(f"Its worker takes no jobs for {left}: they wait for one that does{rawless}")
     return Welcome("\n".join(lines), {"url": url, "token": token})
 
 

@@ -83,11 +83,13 @@ class Settings(BaseSettings):
     checkpoint: Path | None = None
     """The checkpoint folder of the small model; without it, the one that ships with the package."""
     krea_turbo: str = "krea/Krea-2-Turbo"
-    """What paints `medium` and `medium-turbo`: a folder, a safetensors or GGUF file, or a name on the hub."""
+    """What paints `medium` and `medium-turbo`: a folder, a safetensors or GGUF file, or a name on the hub;
+    empty for none."""
     krea_raw: str = "krea/Krea-2-Raw"
-    """What paints `large`, likewise; empty for none."""
+    """What paints `large`, likewise."""
     krea_parts: str = ""
-    """The folder or name with text encoder, tokenizer and autoencoder; without it, that of `krea_turbo`."""
+    """The folder or name with text encoder, tokenizer and autoencoder; without it, that of `krea_turbo`, or
+    else of `krea_raw`."""
     expander_url: str | None = None
     """An OpenAI-compatible `/v1` that expands prompts for `krea`; without it, the text encoder does."""
     expander_key: str | None = Field(None, repr=False)
@@ -119,12 +121,14 @@ class Settings(BaseSettings):
     @field_validator("variants")
     @classmethod
     def _weighed(cls, variants: str, info: ValidationInfo) -> str:
-        rawless = info.data.get("models") == "krea" and not info.data.get("krea_raw")
         for variant in variants.split(",") if variants else ():
             if variant not in RECIPES:
                 raise ValueError(f"{variant!r} is none of {', '.join(RECIPES)}")
-            if rawless and RECIPES[variant].weights == "raw":
-                raise ValueError(f"{variant!r} is painted by Krea-2-Raw, and EASEL_KREA_RAW is empty")
+            source = f"krea_{RECIPES[variant].weights}"
+            if info.data.get("models") == "krea" and not info.data.get(source):
+                raise ValueError(
+                    f"{variant!r} is painted with what EASEL_{source.upper()} names: it is empty"
+                )
         return variants
 
     @property
@@ -132,8 +136,10 @@ class Settings(BaseSettings):
         """The variants that a worker paints."""
         if self.variants:
             return tuple(self.variants.split(","))
-        has_raw = self.models != "krea" or self.krea_raw
-        return tuple(variant for variant, recipe in RECIPES.items() if recipe.weights == "turbo" or has_raw)
+        there = {"turbo": self.krea_turbo, "raw": self.krea_raw}
+        return tuple(
+            variant for variant, recipe in RECIPES.items() if self.models != "krea" or there[recipe.weights]
+        )
 
     @property
     def is_unfiltered(self) -> bool:
@@ -155,9 +161,9 @@ class Settings(BaseSettings):
         """Where those of Krea's open weights are that paint here."""
         needed = {RECIPES[variant].weights for variant in self.painted}
         return KreaSources(
-            turbo=self.krea_turbo if "turbo" in needed else None,
-            raw=self.krea_raw if "raw" in needed else None,
-            parts=self.krea_parts or self.krea_turbo,
+            turbo=(self.krea_turbo or None) if "turbo" in needed else None,
+            raw=(self.krea_raw or None) if "raw" in needed else None,
+            parts=self.krea_parts or self.krea_turbo or self.krea_raw,
             style_lora=(self.krea_style_lora or None) if "turbo" in needed else None,
             compiles=self.compile == "on",
             precision=self.precision,

@@ -158,6 +158,20 @@ def test_generate_starts_a_server_when_none_runs(data_folder: Path) -> None:
         server.wait(30)
 
 
+def test_generate_waits_for_a_server_that_is_starting(data_folder: Path) -> None:
+    data, out = data_folder / "data", data_folder / "out.png"
+    access = {"EASEL_DATA": str(data), "EASEL_PORT": "0"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "easel", "serve"], env=clean(access), stdout=subprocess.DEVNULL
+    ) as server:
+        until((data / "postgres").exists)
+        ran = easel("generate", "a fox", "-o", str(out), **access)
+        server.terminate()
+    assert ran.returncode == 0, ran.stderr
+    assert "Started" not in ran.stderr
+    assert out.exists()
+
+
 def test_interrupting_generate_cancels_the_job(data_folder: Path) -> None:
     with (
         serving(data_folder, EASEL_NULL_STEP_SECONDS="1") as served,
@@ -249,7 +263,8 @@ def test_webhooks_are_listed_shown_and_sent_again(served: Served) -> None:
         job = client.submit("a fox", webhook_url=receiver.url)
         tried = f"/webhooks/deliveries?state=failed&job_id={job.job_id}"
         until(lambda: client.http.get(tried).json()["items"])
-    listed = easel("webhooks", "list", "--job", str(job.job_id), "--state", "failed", **data).stdout
+    narrow = data | {"COLUMNS": "60"}  # ids are there to be copied
+    listed = easel("webhooks", "list", "--job", str(job.job_id), "--state", "failed", **narrow).stdout
     assert "The receiver answered 410" in listed
     delivery = listed.splitlines()[1].split()[0]
     none = easel("webhooks", "list", "--job", str(job.job_id), "--state", "delivered", **data).stdout
@@ -286,10 +301,9 @@ def test_doctor_finds_a_running_server_well(served: Served) -> None:
 def test_doctor_says_how_to_mend_a_checkpoint(data_folder: Path) -> None:
     broken = {
         "EASEL_DATA": str(data_folder),
-        "EASEL_MODELS": "nano",
         "EASEL_CHECKPOINT": str(data_folder / "empty"),
     }
-    ran = easel("doctor", **broken)
+    ran = easel("doctor", "--models", "nano", **broken)
     assert ran.returncode == 1
     assert "✗ checkpoint" in ran.stdout
     assert "EASEL_CHECKPOINT" in ran.stdout

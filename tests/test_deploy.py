@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 CLUSTER = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
 PAGES = [*sorted(DEPLOY.iterdir()), ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+AN_ID = "00000000-0000-0000-0000-000000000000"
 PORT = Settings.model_fields["port"].default
 
 
@@ -56,8 +58,10 @@ def commands() -> Iterator[tuple[str, list[str]]]:
             yield name, service["command"]
     for name, container in containers().items():
         yield name, container["args"]
-    for line in re.findall(r"\beasel ((?:api|work|token)\b[^#\n`]*)", (DEPLOY / "README.md").read_text()):
-        yield "README.md", line.split()
+    for page in PAGES:
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in re.findall(r"\beasel ([a-z].*)", block):
+                yield page.name, shlex.split(line.split(")")[0].replace("$ID", AN_ID), comments=True)
 
 
 def painted(arguments: list[str]) -> list[str]:

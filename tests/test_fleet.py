@@ -20,7 +20,6 @@ from test_worker import counted, ended, steps, until, working
 from typer import BadParameter
 
 from easel.cli import doctor
-from easel.cli.generate import why_waiting
 from easel.cli.main import app
 from easel.engine.null import NullPainter
 from easel.errors import CheckpointError
@@ -256,9 +255,10 @@ def test_a_server_whose_worker_paints_no_large_tells_so_everywhere(
         monkeypatch.setenv("EASEL_DATA", str(served.data))
         settings = Settings()
         assert doctor.workers(settings).endswith(
-            "ready (medium medium-turbo analysis training); nobody takes jobs for large"
+            "ready with null (medium medium-turbo analysis training); nobody takes jobs for large"
         )
-        assert "jobs for large" in (why_waiting(client, client.submit("a fox", model="large")) or "")
+        large = client.submit("a fox", model="large")
+        assert "jobs for large" in (client.jobs.details(large.job_id).waits_because or "")
         with pytest.raises(doctor.Trouble, match="jobs for large that wait: 1: no running worker"):
             doctor.workers(settings)
 
@@ -267,7 +267,7 @@ def test_a_server_whose_worker_paints_no_large_tells_so_everywhere(
     ("options", "says"),
     [
         (["--variants", "medium,huge"], "'huge' is none of medium, medium-turbo, large"),
-        (["--variants", "large", "--models", "krea"], "EASEL_KREA_RAW is empty"),
+        (["--variants", "large", "--models", "krea"], "what EASEL_KREA_RAW names: it is empty"),
         (["--device", "gpu0"], "EASEL_DEVICE"),
     ],
 )

@@ -22,6 +22,8 @@ from easel.store.database import Database
 def test_a_worker_without_a_checkpoint_says_why_and_leaves_its_jobs_to_others(
     database_url: str, blobs: Blobs
 ) -> None:
+    lacking = "The folder '/nowhere' holds no checkpoint"
+
     async def why_waiting(database: Database, job_id: UUID) -> str | None:
         workspace = await workspaces.default(database)
         return (await jobs.details(database, workspace, job_id)).waits_because
@@ -33,7 +35,7 @@ def test_a_worker_without_a_checkpoint_says_why_and_leaves_its_jobs_to_others(
             waiting = (await submits.submit(database, Asker(workspace, BASE), "medium", fox)).job_id
             while (await why_waiting(database, waiting)) == "a worker is loading its checkpoint":
                 await asyncio.sleep(0.05)
-            assert await why_waiting(database, waiting) == "The folder '/nowhere' holds no checkpoint"
+            assert await why_waiting(database, waiting) == f"{lacking}; then start the worker again"
             async with working(database, blobs, NullPainter()):
                 assert (await painted(database)).status == "completed"
                 assert (await jobs.get(database, workspace, waiting, BASE)).status == "completed"

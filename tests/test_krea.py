@@ -19,8 +19,14 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import Krea2Pipeline, Krea2Transformer2DModel
 from diffusers.loaders.single_file_utils import convert_krea2_transformer_checkpoint_to_diffusers
+from hub_at_home import hub_of
 from huggingface_hub import HfApi
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from serving import serving
@@ -256,9 +262,11 @@ def test_a_file_that_is_cut_short_says_by_how_much(turbo, tmp_path):
 
 
 def test_what_is_no_safetensors_file_is_refused(tmp_path):
-    (tmp_path / "one.safetensors").write_bytes(b"<html>not found</html>" * 100)
-    with pytest.raises(CheckpointError, match="is no safetensors file"):
-        open_weights.transformer_at(tmp_path / "one.safetensors")
+    for wrong in (b"<html>not found</html>" * 100, b"\x89PNG\r\n\x1a\n" * 1000):
+        (tmp_path / "one.safetensors").write_bytes(wrong)
+        with pytest.raises(CheckpointError, match="is no safetensors file") as refused:
+            open_weights.transformer_at(tmp_path / "one.safetensors")
+        assert len(refused.value.message) < 500  # what is in it is nobody's to read
 
 
 def test_another_network_is_refused_by_name(turbo, tmp_path):
@@ -294,6 +302,23 @@ def test_eight_bits_of_another_kind_are_refused_with_a_remedy(turbo, tmp_path):
             open_weights.transformer_at(tmp_path / "one.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("lost", "match"),
+    [
+        ("model_index.json", "model_index.json' is missing: fetch"),
+        ("tokenizer", "tokenizer_config.json' is missing: fetch"),
+        ("vae", "the autoencoder at .* there is no folder 'vae' in it: name the folder that holds"),
+        ("text_encoder", "the text encoder at .* there is no folder 'text_encoder' in it"),
+        ("transformer", "the transformer at .* there is no folder 'transformer' in it"),
+    ],
+)
+def test_what_a_folder_lacks_is_told_before_anything_is_loaded(turbo, tmp_path, lost, match):
+    place = shutil.copytree(turbo, tmp_path / "part")
+    (shutil.rmtree if (place / lost).is_dir() else Path.unlink)(place / lost)
+    with pytest.raises(CheckpointError, match=match):
+        open_weights.planned({"turbo": place}, place)
+
+
 def test_turbo_is_not_taken_for_raw(turbo):
     with pytest.raises(CheckpointError, match="is Turbo: EASEL_KREA_RAW must not name it"):
         open_weights.planned({"raw": turbo}, turbo)
@@ -326,7 +351,8 @@ def test_the_memory_is_known_before_any_is_taken(turbo, raw):
     assert Fit(plan).need == max(sizes[:2]) + sum(sizes[2:]) + open_weights.WORKING_BYTES
     assert fitted(plan, "bf16", Fit(plan).need, None).plan.transformers.keys() == plan.transformers.keys()
     with pytest.raises(
-        CheckpointError, match=r"takes 2\.0 GB of memory here, and 0\.5 GB are free: take a larger GPU"
+        CheckpointError,
+        match=r"2\.0 GB of memory here, and 0\.5 GB are free: add memory, or paint on a GPU",
     ):
         fitted(plan, "auto", 5e8, None)
 
@@ -409,8 +435,11 @@ def test_what_does_not_fit_is_not_fetched(turbo, monkeypatch, memory, disk, matc
     ("refusal", "match"),
     [
         (refused(GatedRepoError), "is gated: accept its licence on its page on the hub, then set HF_TOKEN"),
-        (refused(RepositoryNotFoundError), "the hub shows no model 'krea/Krea-2-Turbo': mend the name"),
-        (httpx.ConnectError("no route"), r"the hub cannot be reached \(no route\): fetch it elsewhere"),
+        (
+            refused(RepositoryNotFoundError),
+            "the hub shows no model 'krea/Krea-2-Turbo': mend the name, of which .* has no folder",
+        ),
+        (HTTPError("no route"), r"the hub cannot be reached \(no route\): fetch it elsewhere"),
     ],
 )
 def test_a_hub_that_gives_nothing_says_why(turbo, refusal, match):
@@ -418,14 +447,52 @@ def test_a_hub_that_gives_nothing_says_why(turbo, refusal, match):
         hub.fetched("krea/Krea-2-Turbo", ["transformer"], 80e9, Hub(turbo, SIZES, refusal))
 
 
+def test_a_hub_that_cannot_be_reached_is_told_of_by_the_very_client_that_asks_it():
+    with pytest.raises(CheckpointError, match=r"the hub cannot be reached .*: fetch it elsewhere"):
+        hub.to_fetch("krea/Krea-2-Turbo", ["transformer"], HfApi(endpoint="http://127.0.0.1:9"))
+
+
+def test_what_the_true_client_has_fetched_is_used_when_the_hub_is_away(turbo, tmp_path):
+    name, all_of_it = "krea/Krea-2-Turbo", ["transformer", *hub.PARTS]
+    with hub_of({name: turbo, "krea/shut": turbo}, tmp_path, "krea/shut") as far:
+        place = hub.fetched(name, ["transformer"], 1e9, far)
+        assert {path.name for path in place.iterdir()} == {"transformer", "model_index.json"}
+        assert hub.at_hand(name, all_of_it, far) is None
+        with pytest.raises(CheckpointError, match="'krea/shut' is gated: accept its licence"):
+            hub.fetched("krea/shut", ["transformer"], 1e9, far)
+        with pytest.raises(CheckpointError, match="the hub shows no model 'krea/absent'"):
+            hub.fetched("krea/absent", ["transformer"], 1e9, far)
+    assert hub.at_hand(name, ["transformer"], far) == place
+    assert same(open_weights.transformer_at(place).load(CPU), open_weights.transformer_at(turbo).load(CPU))
+
+
 def test_a_model_that_diffusers_cannot_read_is_not_fetched(turbo):
     with pytest.raises(CheckpointError, match="has no folder 'vae': it is not laid out for diffusers"):
         hub.fetched("krea/other", hub.PARTS, 80e9, Hub(turbo, {n: 1 for n in SIZES if "vae" not in n}))
 
 
+@pytest.mark.parametrize(
+    ("turbo", "raw", "painted", "parts"),
+    [
+        ("t", "r", ("medium", "medium-turbo", "large"), "t"),
+        ("t", "", ("medium", "medium-turbo"), "t"),
+        ("", "r", ("large",), "r"),
+    ],
+)
+def test_what_no_setting_names_is_not_painted(turbo, raw, painted, parts):
+    settings = Settings(models="krea", krea_turbo=turbo, krea_raw=raw)
+    assert (settings.painted, settings.krea.parts) == (painted, parts)
+    assert (settings.krea.turbo, settings.krea.raw) == (turbo or None, raw or None)
+
+
+def test_where_nothing_is_named_nothing_is_loaded():
+    with pytest.raises(CheckpointError, match="are both empty: name what is to paint"):
+        hub.places(Settings(models="krea", krea_turbo="", krea_raw="").krea, hub.here)
+
+
 def test_what_the_hub_has_given_before_is_used_without_it(turbo, tmp_path, monkeypatch):
-    """The cache as huggingface_hub lays it out, with one model whole and one cut short."""
-    for name in ("whole", "short"):
+    """The cache as huggingface_hub lays it out, with one model whole and two that broke off."""
+    for name in ("wordless", "whole", "short"):
         folder = tmp_path / f"models--krea--{name}"
         shutil.copytree(turbo, folder / "snapshots" / "c0ffee")
         (folder / "refs").mkdir()
@@ -437,11 +504,13 @@ def test_what_the_hub_has_given_before_is_used_without_it(turbo, tmp_path, monke
     assert hub.at_hand("krea/whole", ["transformer", *hub.PARTS], api).name == "c0ffee"
     assert hub.at_hand("krea/short", ["transformer"], api).name == "c0ffee"
     assert hub.at_hand("krea/short", hub.PARTS, api) is None
+    (tmp_path / "models--krea--wordless/snapshots/c0ffee/tokenizer/tokenizer_config.json").unlink()
+    assert hub.at_hand("krea/wordless", hub.PARTS, api) is None
     assert hub.at_hand("krea/absent", hub.PARTS, api) is None
 
 
 @pytest.mark.parametrize(
-    "source", ["/nowhere/krea", "~/nowhere", "krea2_turbo.safetensors", "a/b.safetensors"]
+    "source", ["/nowhere/krea", "~/nowhere", "krea2_turbo.safetensors", "a/b.safetensors", "a/b.ckpt"]
 )
 def test_a_path_where_there_is_nothing_is_no_name_on_the_hub(source):
     with pytest.raises(CheckpointError, match="there is no folder or file"):
@@ -628,7 +697,11 @@ def test_the_command_line_lists_checks_and_finds_them(turbo, raw, monkeypatch, c
 
 def test_the_doctor_reads_only_what_the_files_say(turbo):
     found = checkpoint(Settings(models="krea", krea_turbo=str(turbo), krea_raw=""))
-    assert found == "Krea's open weights, which take 2.0 GB of memory"
+    gpu = torch.cuda.is_available()
+    assert found.startswith("Krea's open weights, whole, for ")
+    assert found.endswith("cuda" if gpu else "the processor, in minutes a picture: PyTorch sees no GPU")
+    found = checkpoint(Settings(models="krea", krea_turbo=str(turbo), krea_raw="", device="cpu"))
+    assert found == "Krea's open weights, whole, for cpu"
     with pytest.raises(CheckpointError, match="there is no folder or file '/nowhere'"):
         checkpoint(Settings(models="krea", krea_turbo=str(turbo), krea_raw="/nowhere"))
 
@@ -723,7 +796,7 @@ def test_a_file_that_is_no_lora_for_krea_is_refused(turbo, tmp_path, style_lora)
         save_file(state, tmp_path / "odd.safetensors")
         with pytest.raises(CheckpointError, match=r"odd.safetensors' (is another network's|cannot be used)"):
             open_weights.style_lora_at(tmp_path / "odd.safetensors", network)
-    with pytest.raises(CheckpointError, match="is missing"):
+    with pytest.raises(CheckpointError, match=r"no file '.*absent.safetensors': mend EASEL_KREA_STYLE_LORA"):
         open_weights.style_lora_at(tmp_path / "absent.safetensors", network)
 
 
@@ -753,5 +826,5 @@ def test_a_worker_for_large_alone_loads_raw_alone(turbo, raw, monkeypatch):
     assert hub.places(given.krea, hub.here) == ({"raw": raw}, turbo, False)
     painter = KreaPainter.load(given.krea, "cpu")
     assert paint(painter, "large").details["weights"] == "raw"
-    with pytest.raises(CheckpointError, match=r"EASEL_DEVICE is 'cuda:99', and PyTorch sees \d+ GPUs"):
+    with pytest.raises(CheckpointError, match=r"EASEL_DEVICE is 'cuda:99', and PyTorch sees (\d+|no) GPU"):
         KreaPainter.load(given.krea, "cuda:99")

@@ -273,6 +273,13 @@ def test_what_the_server_refuses_is_raised_with_its_words(client: Client) -> Non
         client.jobs.get(uuid4())
 
 
+def test_of_several_files_the_one_that_is_no_picture_is_named(client: Client, drawing: Path) -> None:
+    notes = drawing.with_name("notes.txt")
+    notes.write_text("a fox")
+    with pytest.raises(errors.BadRequest, match=r"^file 'notes.txt': The bytes are no picture; send JPEG"):
+        client.submit("a fox", references=[drawing, (notes, 0.5)])
+
+
 def test_a_wrong_token_is_unauthorized(served: Served) -> None:
     with Client(f"{uuid4()}:nonsense", served.url) as client, pytest.raises(errors.Unauthorized):
         client.jobs.list()

@@ -159,6 +159,7 @@ def test_a_job_that_takes_too_long_fails_with_timeout_and_the_next_one_runs(
                 failed = await ended(database, slow)
                 assert failed.error is not None
                 assert failed.error.code == "timeout"
+                assert "raise EASEL_JOB_TIMEOUT" in failed.error.message
                 assert (await ended(database, turbo.job_id)).status == "completed"
             assert await counted(database, "SELECT count(*) FROM ledger") == 1
 

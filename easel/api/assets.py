@@ -30,8 +30,9 @@ async def upload(request: Request, caller: TheCaller, house: TheHouse, base: Bas
     """Upload a picture."""
     async with read_form(request) as form:
         description = _description(form)
-        data = await _file(form)
-    seen = await _seen(data)
+        file = _file(form)
+        data = await file.read()
+    seen = await _seen(data, file.filename or "")
     key = new_file_key(seen.suffix)
     await house.blobs.put(key, data)
     return await assets.add(
@@ -77,15 +78,15 @@ def _description(form: FormData) -> str | None:
     return text
 
 
-async def _file(form: FormData) -> bytes:
+def _file(form: FormData) -> UploadFile:
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise refused(BadRequest, "file is missing: send the picture as a file in this field", "file")
-    return await file.read()
+    return file
 
 
-async def _seen(data: bytes) -> Description:
+async def _seen(data: bytes, name: str) -> Description:
     try:
         return await look(data)
     except PictureError as error:
-        raise refused(BadRequest, f"file: {error.message}", "file") from error
+        raise refused(BadRequest, f"file {name[:200]!r}: {error.message}", "file") from error

@@ -83,11 +83,12 @@ UPLOAD = {
 }
 EVENT = {
     "type": "object",
-    "description": "One event; its data is a Progress or, at the end, the Job as JSON.",
-    "required": ["id", "event", "data"],
+    "description": "One event; its data is a Progress, a Waiting (which has no id) or, at the end, the Job "
+    "as JSON.",
+    "required": ["event", "data"],
     "properties": {
         "id": {"type": "string"},
-        "event": {"enum": ["progress", "completed", "failed", "cancelled"]},
+        "event": {"enum": ["waiting", "progress", "completed", "failed", "cancelled"]},
         "data": {"type": "string"},
     },
 }

@@ -17,7 +17,7 @@ import typer
 from rich.text import Text
 
 from easel.cli.output import results
-from easel.cli.settings import settings_with
+from easel.cli.settings import Models, settings_with
 from easel.errors import EaselError, SafetyUnavailable
 from easel.sdk.server import local
 
@@ -31,11 +31,11 @@ class Trouble(EaselError):
     """Something that keeps easel from working, and how to mend it."""
 
 
-def doctor() -> None:
+def doctor(models: Models = None) -> None:
     """Say what is wrong with this machine and how to mend it."""
     well = examine({"Python": python, "packages": packages})
     if well:
-        settings = settings_with()
+        settings = settings_with(models=models)
         checks = {
             "data folder": data_folder,
             "disk": disk,
@@ -131,11 +131,14 @@ def database(settings: "Settings") -> str:
 def checkpoint(settings: "Settings") -> str:
     """The painter itself, loaded as the worker loads it; of Krea's weights, only what the files say."""
     if settings.models == "krea":
+        from easel.engine.krea import best_device
         from easel.model import hub, open_weights
-        from easel.model.fitting import Fit
 
-        plan = open_weights.planned(*hub.places(settings.krea, hub.here))
-        return f"Krea's open weights, which take {Fit(plan).need / 1e9:.1f} GB of memory"
+        open_weights.planned(*hub.places(settings.krea, hub.here))
+        device = best_device(settings.device.split(",")[0])
+        blind = device.type == "cpu" and not settings.device
+        where = "the processor, in minutes a picture: PyTorch sees no GPU" if blind else str(device)
+        return f"Krea's open weights, whole, for {where}"
     from easel.work import load_painter
 
     painter = load_painter(settings)
@@ -172,12 +175,15 @@ def workers(settings: "Settings") -> str:
     if not settings.database_url and not local():
         return "none now: `easel serve` starts one"
     alive, waiting = asyncio.run(ask())
+    if not alive:
+        raise Trouble("none is alive: start one with `easel work`")
     said = ", ".join(
-        f"process {worker.pid} on {worker.host} {worker.error or worker.state} ({' '.join(worker.lines)})"
+        f"process {worker.pid} on {worker.host} {worker.state}"
+        f"{f' with {worker.checkpoint}' if worker.checkpoint else ''} ({' '.join(worker.lines)})"
         for worker in alive
     )
     if not any(worker.state == "ready" for worker in alive):
-        raise Trouble(f"{said or 'none is alive'}: start one with `easel work`")
+        raise Trouble(f"{said}: {workers.why_idle(alive)}")
     idle = {line: why for line in queue.JOBS if (why := workers.why_waiting(alive, line))}
     for line, why in idle.items():
         if waiting.get(line):

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from easel.cli.local import start_local_server
 from easel.cli.output import remarks, results, say
+from easel.cli.waiting import INTERRUPTED, cancelling, say_waiting
 from easel.errors import NotFound
 from easel.schema import jobs
 from easel.schema.generation import DENOISED, AspectRatio, Creativity
@@ -19,8 +20,6 @@ from easel.sdk.calls import Board, Reference, TrainedStyle, Variant, Wishes, is_
 from easel.sdk.client import Client
 from easel.sdk.pictures import Picture
 from easel.sdk.server import is_named, local
-
-INTERRUPTED = 130
 
 
 def generate(
@@ -84,7 +83,6 @@ def generate(
     if not is_named() and not local():
         start_local_server()
     with Client() as client:
-        job = None
         try:
             job = client.submit(
                 prompt,
@@ -95,14 +93,11 @@ def generate(
                 model=model,
                 **wishes,
             )
-            if why := why_waiting(client, job):
-                say(f"It waits: {why}.")
-            picture = client.wait(job) if as_json else watch(client, job)
-        except KeyboardInterrupt:
-            if job:  # else it is cancelled already, if it came to be
-                client.jobs.cancel(job.job_id)
+        except KeyboardInterrupt:  # no job is left
             say("Cancelled.")
             sys.exit(INTERRUPTED)
+        with cancelling(client, job.job_id):
+            picture = client.wait(job, on_wait=say_waiting) if as_json else watch(client, job)
         path = picture.save(output or f"easel-{str(job.job_id)[:8]}.png")
         report = describe(client, picture) | {"path": str(path)}
     results.print(json.dumps(report) if as_json else summary(report), markup=False)
@@ -142,14 +137,6 @@ def read_moodboard(text: str) -> Board:
         raise typer.BadParameter(told, param_hint="--moodboard") from None
 
 
-def why_waiting(client: Client, job: jobs.Job) -> str | None:
-    """Why nobody begins to paint; a server that is no easel does not tell."""
-    try:
-        return client.jobs.details(job.job_id).waits_because
-    except NotFound:
-        return None
-
-
 def watch(client: Client, job: jobs.Job) -> Picture:
     """Wait for the picture of `job` with a progress bar that counts steps and previews."""
     columns = (
@@ -171,7 +158,7 @@ def watch(client: Client, job: jobs.Job) -> Picture:
                 task, description="painting", completed=progress.step, total=progress.total, count=count
             )
 
-        return client.wait(job, show)
+        return client.wait(job, show, say_waiting)
 
 
 def describe(client: Client, picture: Picture) -> dict[str, str | int | float | None]:

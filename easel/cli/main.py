@@ -16,7 +16,7 @@ from easel.cli.generate import generate
 from easel.cli.models import models
 from easel.cli.moodboard import moodboard
 from easel.cli.output import say
-from easel.cli.settings import settings_with
+from easel.cli.settings import Models, settings_with
 from easel.cli.style import style
 from easel.cli.token import token
 from easel.cli.webhooks import webhooks
@@ -32,11 +32,6 @@ from easel.errors import (
 )
 
 USAGE, UNREACHED = 2, 3
-
-Models = Annotated[
-    str | None,
-    typer.Option(help="What paints: nano, or krea for Krea's open weights.  [EASEL_MODELS]", metavar="NAME"),
-]
 
 app = typer.Typer(
     name="easel",

@@ -8,7 +8,8 @@ import typer
 
 from easel.cli.local import start_local_server
 from easel.cli.output import remarks, results, say, show
-from easel.schema.jobs import Job
+from easel.cli.waiting import cancelling, say_waiting
+from easel.schema.jobs import Progress
 from easel.schema.moodboards import Moodboard
 from easel.sdk import calls
 from easel.sdk.client import Client
@@ -31,12 +32,13 @@ def create(
         if not calls.is_address(source) and not Path(source).is_file():
             raise typer.BadParameter(f"There is no file {source!r}.", param_hint="PICTURES")
     with _client() as client, remarks.status("sending the pictures") as status:
+
+        def told(progress: Progress) -> None:
+            status.update(f"reading picture {progress.step} of {progress.total}")
+
         made = client.moodboards.create(name, pictures)
-        for news in client.jobs.follow(made.job_id):
-            if isinstance(news, Job):
-                calls.made(news)
-            else:
-                status.update(f"reading picture {news.step} of {news.total}")
+        with cancelling(client, made.job_id):
+            calls.made(client.jobs.ended(made.job_id, told, say_waiting))
         say(client.moodboards.get(made.id).taste_profile)
     results.print(made.id)
 

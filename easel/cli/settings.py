@@ -1,12 +1,17 @@
 """The settings of a command: what it was told, then the environment."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 if TYPE_CHECKING:
     from easel.settings import Settings
+
+Models = Annotated[
+    str | None,
+    typer.Option(help="What paints: nano, or krea for Krea's open weights.  [EASEL_MODELS]", metavar="NAME"),
+]
 
 
 def settings_with(**given: Any) -> "Settings":

@@ -10,6 +10,7 @@ from easel.cli.local import start_local_server
 from easel.cli.output import remarks, results, say, show
 from easel.cli.settings import settings_with
 from easel.cli.store import with_workspace
+from easel.cli.waiting import cancelling, say_waiting
 from easel.schema.jobs import Progress
 from easel.schema.styles import FEWEST_PICTURES, MOST_PICTURES, TrainedModel
 from easel.sdk import calls
@@ -52,7 +53,8 @@ def train(
         if steps is not None:
             wishes["max_train_steps"] = steps
         job = client.styles.train(name, pictures, **wishes)
-        made = client.styles.trained(job, told)
+        with cancelling(client, job.job_id):
+            made = client.styles.trained(job, told, say_waiting)
     results.print(made.id)
 
 

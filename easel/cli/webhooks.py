@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from uuid import UUID
 
 import typer
-from rich.table import Table
 
-from easel.cli.output import results, say
+from easel.cli.output import results, say, show
 from easel.cli.store import with_database
 from easel.schema.webhooks import State
 
@@ -30,19 +29,15 @@ def list_(
     """Show the newest hundred deliveries."""
     from easel.store import webhooks
 
-    table = Table("id", "job", "state", "sent", "next", "url", "error", box=None)
     page = _here(
         lambda database, workspace: webhooks.page(database, workspace, limit=100, job_id=job, state=state)
     )
-    for delivery in page.items:
-        again = f"{delivery.next_attempt_at:%Y-%m-%d %H:%M}" if delivery.next_attempt_at else ""
-        row = (delivery.id, delivery.job_id, delivery.state, delivery.attempts, again, delivery.url)
-        table.add_row(*map(str, row), delivery.error)
-    results.print(table, markup=False)
+    rows = [(d.id, d.job_id, d.state, d.attempts, d.next_attempt_at, d.url, d.error) for d in page.items]
+    show(["id", "job", "state", "sent", "next", "url", "error"], rows)
 
 
-@webhooks.command()
-def show(delivery_id: DeliveryId) -> None:
+@webhooks.command("show")
+def show_one(delivery_id: DeliveryId) -> None:
     """Print a delivery as JSON, then the body that its receiver is sent."""
     from easel.store import webhooks
 

@@ -258,5 +258,6 @@ def best_device(name: str = "") -> torch.device:
     where it is not in this machine."""
     device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
-        raise CheckpointError(f"EASEL_DEVICE is {name!r}, and PyTorch sees {count} GPUs: the first is cuda:0")
+        seen = f"{count} GPUs: the first is cuda:0" if count else "no GPU: is it built for CUDA?"
+        raise CheckpointError(f"EASEL_DEVICE is {name!r}, and PyTorch sees {seen}")
     return device

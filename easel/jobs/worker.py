@@ -101,13 +101,15 @@ class Worker:
         except Exception as error:
             known = isinstance(error, CheckpointError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
-            log.error("The checkpoint cannot be loaded", error=reason)
-            self._self = replace(self._self, state="failed", error=reason)
+            log.error("The checkpoint cannot be loaded: jobs wait for a worker that can", error=reason)
+            remedy = f"{reason}; then start the worker again"
+            self._self = replace(self._self, state="failed", error=remedy)
         else:
             self._tools = painter, guard
             self._self = replace(
                 self._self, state="ready", engine=painter.engine, checkpoint=painter.checkpoint
             )
+            log.info("Ready", checkpoint=painter.checkpoint, takes=" ".join(self._self.lines))
         self._news.set()
 
     async def _do(self, entry: Entry) -> None:
@@ -182,7 +184,8 @@ class Worker:
     async def _made(self, claim: Generation | Analysis | Training, workshop: Workshop) -> Made:
         if claim.claims > MOST_CLAIMS:
             raise EngineError(BEGUN_TOO_OFTEN)
-        seconds = TRAINING_SECONDS if isinstance(claim, Training) else self._settings.job_timeout
+        trains = isinstance(claim, Training)
+        seconds = TRAINING_SECONDS if trains else self._settings.job_timeout
 
         async def report(progress: Progress) -> None:
             await claims.report(self._database, claim, progress)
@@ -199,7 +202,8 @@ class Worker:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise JobTimeout(f"The job was not done within {seconds:g} seconds") from None
+            remedy = "" if trains else ": raise EASEL_JOB_TIMEOUT where pictures take longer"
+            raise JobTimeout(f"The job was not done within {seconds:g} seconds{remedy}") from None
 
     async def _deliver(self, entry: Entry) -> None:
         await deliver(entry, self._database, self._settings.allow_networks, self._receivers)

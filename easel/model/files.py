@@ -64,7 +64,7 @@ def header(file: Path) -> list[Stored]:
     except FileNotFoundError:
         raise CheckpointError(f"{str(file)!r} is missing: fetch the checkpoint again") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{str(file)!r} is no safetensors file: {error!r}") from None
+        raise CheckpointError(f"{str(file)!r} is no safetensors file ({error}): fetch it again") from None
     whole = 8 + length + max(ends, default=0)
     if size < whole:
         raise CheckpointError(f"{str(file)!r} has {size:,} of {whole:,} bytes: fetch the checkpoint again")

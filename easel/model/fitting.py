@@ -107,7 +107,7 @@ def fitted(plan: Plan, wanted: Wanted, free: float, outside: float | None) -> Fi
     for way in ways:
         if way.need <= free and way.outside <= (outside or 0):
             return way
-    raise CheckpointError(too_little(ways, wanted, free, outside or 0))
+    raise CheckpointError(too_little(ways, wanted, free, outside))
 
 
 def ways_of(plan: Plan, wanted: Wanted, beside: bool) -> Iterator[Fit]:
@@ -122,10 +122,10 @@ def ways_of(plan: Plan, wanted: Wanted, beside: bool) -> Iterator[Fit]:
         yield from (Fit(plans[-1], False, streamed) for streamed in range(3, blocks + 1))
 
 
-def too_little(ways: Sequence[Fit], wanted: Wanted, free: float, outside: float) -> str:
+def too_little(ways: Sequence[Fit], wanted: Wanted, free: float, outside: float | None) -> str:
     """What is missing, and the remedy."""
     here = [way.outside for way in ways if way.need <= free]
-    if here:
+    if here and outside is not None:
         return (
             f"Krea 2 takes {min(here) / 1e9:.1f} GB of the machine's own memory beside the GPU, and "
             f"{outside / 1e9:.1f} GB are free: add memory, or take a larger GPU"
@@ -135,5 +135,5 @@ def too_little(ways: Sequence[Fit], wanted: Wanted, free: float, outside: float)
     smaller += ", or do without EASEL_KREA_STYLE_LORA" if ways[0].plan.in_context else ""
     return (
         f"Krea 2 takes {least / 1e9:.1f} GB of memory here, and {free / 1e9:.1f} GB are free: "
-        f"take a larger GPU{smaller}"
+        f"{'add memory, or paint on a GPU' if outside is None else 'take a larger GPU'}{smaller}"
     )

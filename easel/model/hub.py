@@ -6,20 +6,26 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 from huggingface_hub import HfApi
 from huggingface_hub.constants import HF_HUB_CACHE
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    GatedRepoError,
+    HTTPError,  # httpx's, or of late httpx2's
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from easel.catalog import Weights
 from easel.errors import CheckpointError
-from easel.model.files import stored_in
+from easel.model.files import read_json, stored_in
 from easel.settings import KreaSources
 
 ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+FILES = (".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
 PARTS = ("text_encoder", "tokenizer", "vae")
 NETWORKS = ("transformer", "text_encoder", "vae")
 INDEX = "model_index.json"
+BESIDE = (INDEX, "tokenizer/tokenizer_config.json")  # what is read of the parts beside the networks
 
 
 def wanted(sources: KreaSources) -> dict[str, list[str]]:
@@ -37,6 +43,8 @@ def places(
 ) -> tuple[dict[Weights, Path], Path, bool]:
     """Where the transformers and the other parts are, and whether there is a style LoRA, as `planned` takes
     them; `find`, which is `here` or `fetched`, says where each is."""
+    if not sources.turbo and not sources.raw:
+        raise CheckpointError("EASEL_KREA_TURBO and EASEL_KREA_RAW are both empty: name what is to paint")
     found = {source: find(source, folders) for source, folders in wanted(sources).items()}
     named: dict[Weights, str | None] = {"turbo": sources.turbo, "raw": sources.raw}
     transformers = {weights: found[source] for weights, source in named.items() if source}
@@ -56,7 +64,7 @@ def fetched(source: str, folders: Sequence[str], memory: float, hub: Any = None)
     check_room(source, files, memory)
     try:
         return Path(hub.snapshot_download(source, allow_patterns=list(files)))
-    except (httpx.HTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise CheckpointError(
             f"{source!r} could not be fetched whole: {error}; start again to go on"
         ) from None
@@ -77,15 +85,19 @@ def at_hand(source: str, folders: Sequence[str], hub: Any = None) -> Path | None
     place = Path(source).expanduser()
     if place.exists():
         return place
-    if not ON_THE_HUB.fullmatch(source) or source.endswith((".safetensors", ".gguf")):
+    if not ON_THE_HUB.fullmatch(source) or source.endswith(FILES):
         raise CheckpointError(
             f"there is no folder or file {source!r}: name one, or a model on the hub (krea/…)"
         )
     try:
-        kept = Path((hub or HfApi()).snapshot_download(source, local_files_only=True))
+        needed = [INDEX, *(f"{folder}/*" for folder in folders)]  # more of it was never fetched
+        hub = hub or HfApi()
+        kept = Path(hub.snapshot_download(source, allow_patterns=needed, local_files_only=True))
         for folder in folders:
             if folder in NETWORKS:
                 stored_in(kept / folder)
+        for file in BESIDE if "tokenizer" in folders else ():
+            read_json(kept / file)
     except (LocalEntryNotFoundError, CheckpointError):
         return None
     return kept
@@ -108,8 +120,11 @@ def to_fetch(source: str, folders: Sequence[str], hub: Any = None) -> dict[str, 
             "of that account, or log in with `hf auth login`"
         ) from None
     except RepositoryNotFoundError:
-        raise CheckpointError(f"the hub shows no model {source!r}: mend the name, or set HF_TOKEN") from None
-    except (httpx.HTTPError, OSError) as error:
+        raise CheckpointError(
+            f"the hub shows no model {source!r}: mend the name, of which {str(Path.cwd())!r} has no folder "
+            "either, or set HF_TOKEN"
+        ) from None
+    except (HTTPError, OSError) as error:
         raise CheckpointError(
             f"{source!r} is not on this machine, and the hub cannot be reached ({error}): fetch it elsewhere "
             f"with `hf download {source}`, and name its folder"

@@ -23,6 +23,7 @@ from easel.catalog import Weights
 from easel.errors import CheckpointError, StyleError
 from easel.model import lora, lora_files
 from easel.model.files import read_json, stored_in
+from easel.model.hub import BESIDE
 from easel.model.lora import Changes
 from easel.model.official import by_diffusers_names, configuration
 from easel.model.part import Part, part_of
@@ -35,9 +36,9 @@ CONTEXT_BYTES = 8e9  # the same with references in its own sequence: 7 GB by cou
 
 def transformer_at(place: Path) -> Part:
     """The transformer of the checkpoint folder or in the file `place`; raises CheckpointError."""
-    folder = place / "transformer"
     try:
         if place.is_dir():
+            folder = _folder(place, "transformer")
             stored = stored_in(folder)
             config = _config(folder, "Krea2Transformer2DModel")
         else:
@@ -53,7 +54,7 @@ def transformer_at(place: Path) -> Part:
 def autoencoder_at(folder: Path) -> Part:
     """The autoencoder of the checkpoint `folder`; raises CheckpointError."""
     try:
-        config = _config(folder / "vae", "AutoencoderKLQwenImage")
+        config = _config(_folder(folder, "vae"), "AutoencoderKLQwenImage")
         with init_empty_weights():
             network = AutoencoderKLQwenImage.from_config(config)
         return part_of(network, stored_in(folder / "vae"))
@@ -64,7 +65,7 @@ def autoencoder_at(folder: Path) -> Part:
 def text_encoder_at(folder: Path) -> Part:
     """The text encoder of the checkpoint `folder`, its vision tower included; raises CheckpointError."""
     try:
-        told = read_json(folder / "text_encoder" / "config.json")
+        told = read_json(_folder(folder, "text_encoder") / "config.json")
         stored = {
             name.removeprefix("model."): one for name, one in stored_in(folder / "text_encoder").items()
         }
@@ -97,6 +98,17 @@ def load_text(part: Part, folder: Path, device: torch.device) -> PromptEncoder:
     return PromptEncoder(part.load(device), tokenizer, taps or TAPS)
 
 
+def _folder(place: Path, name: str) -> Path:
+    """The folder of this name in a checkpoint; CheckpointError if there is none."""
+    folder = place / name
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"there is no folder {name!r} in it: name the folder that holds model_index.json and {name}/, or "
+            "fetch it again"
+        )
+    return folder
+
+
 def _config(folder: Path, kind: str) -> dict[str, Any]:
     """What the network's configuration says, if it is one of the class `kind`."""
     config = read_json(folder / "config.json")
@@ -107,6 +119,8 @@ def _config(folder: Path, kind: str) -> dict[str, Any]:
 
 def style_lora_at(file: Path, transformer: nn.Module) -> Changes:
     """What the LoRA in `file` changes of the transformer; raises CheckpointError."""
+    if not file.is_file():
+        raise CheckpointError(f"there is no file {str(file)!r}: mend EASEL_KREA_STYLE_LORA, or unset it")
     stored_in(file)
     wiring(file)
     try:
@@ -148,7 +162,10 @@ def planned(transformers: Mapping[Weights, Path], parts: Path, in_context: bool 
     for weights, place in transformers.items():
         _check_distilled(weights, place)
     checked: dict[Weights, Part] = {weights: transformer_at(place) for weights, place in transformers.items()}
-    return Plan(checked, text_encoder_at(parts), autoencoder_at(parts), parts, in_context)
+    text, vae = text_encoder_at(parts), autoencoder_at(parts)
+    for file in BESIDE:
+        read_json(parts / file)
+    return Plan(checked, text, vae, parts, in_context)
 
 
 def _check_distilled(weights: Weights, place: Path) -> None:

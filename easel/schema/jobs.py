@@ -58,6 +58,12 @@ class Progress(BaseModel):
     """A data URI of a small JPEG."""
 
 
+class Waiting(BaseModel):
+    """Why no worker begins a job."""
+
+    because: str
+
+
 class JobDetails(BaseModel):
     """What easel adds to the contract's Job, on a route of its own."""
 

@@ -11,7 +11,7 @@ import httpx
 
 from easel.errors import TooManyRequests, Unavailable, Unreachable
 from easel.schema.assets import Asset
-from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status
+from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status, Waiting
 from easel.schema.moodboards import Moodboard, ShareLink
 from easel.schema.pages import Page
 from easel.schema.styles import Shared, Style
@@ -67,11 +67,13 @@ class AsyncClient:
         image: Source | None = None,
         model: Variant = "medium",
         on_progress: Callable[[Progress], None] | None = None,
+        on_wait: Callable[[str], None] = calls.warn_of_wait,
         **wishes: Unpack[Wishes],
     ) -> Picture:
         """Paint `prompt` in the look of `references` and `styles`, in a board's direction, over `image`.
 
-        Interrupted, it cancels the job.
+        Interrupted, it cancels the job. `on_wait` hears why no worker begins it, and again when the reason
+        changes; unless given, that is a warning of the logger `easel`.
         """
         job = await self.submit(
             prompt,
@@ -83,7 +85,7 @@ class AsyncClient:
             **wishes,
         )
         try:
-            return await self.wait(job, on_progress)
+            return await self.wait(job, on_progress, on_wait)
         except asyncio.CancelledError:
             await self.jobs.cancel(job.job_id)
             raise
@@ -113,9 +115,14 @@ class AsyncClient:
             await self.jobs.cancel((await self.send(call)).job_id)
             raise
 
-    async def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
+    async def wait(
+        self,
+        job: Job,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_wait: Callable[[str], None] = calls.warn_of_wait,
+    ) -> Picture:
         """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""
-        job = await self.jobs.ended(job.job_id, on_progress)
+        job = await self.jobs.ended(job.job_id, on_progress, on_wait)
         url = calls.picture_url(job)
         return Picture(job, url, await self.send(calls.download(url)))
 
@@ -167,17 +174,26 @@ class AsyncJobs:
         """Seed, expanded prompt, cost and timings: what easel tells beyond the contract."""
         return await self._client.send(calls.get_details(job_id))
 
-    async def ended(self, job_id: UUID, on_progress: Callable[[Progress], None] | None = None) -> Job:
+    async def ended(
+        self,
+        job_id: UUID,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_wait: Callable[[str], None] = calls.warn_of_wait,
+    ) -> Job:
         """The job once it has ended, however it did."""
         async for news in self.follow(job_id):
-            if isinstance(news, Job):
-                return news
-            if on_progress:
-                on_progress(news)
+            match news:
+                case Job():
+                    return news
+                case Waiting():
+                    on_wait(news.because)
+                case Progress() if on_progress:
+                    on_progress(news)
         raise AssertionError("the stream of a job ends with the job")
 
-    async def follow(self, job_id: UUID) -> AsyncIterator[Progress | Job]:
-        """Each step of a job's painting as it happens, then the job that has ended.
+    async def follow(self, job_id: UUID) -> AsyncIterator[Progress | Waiting | Job]:
+        """Why a job waits, if no worker begins it; each step of its painting as it happens; then the job that
+        has ended.
 
         Where the server does not stream, or the stream breaks, it is asked every two seconds.
         """
@@ -199,7 +215,7 @@ class AsyncJobs:
                     return
             await asyncio.sleep(calls.PAUSE)
 
-    async def _stream(self, job_id: UUID, reader: EventReader) -> AsyncIterator[Progress | Job]:
+    async def _stream(self, job_id: UUID, reader: EventReader) -> AsyncIterator[Progress | Waiting | Job]:
         reader.begin()
         with contextlib.suppress(httpx.TransportError):
             async with self._client.http.stream(**calls.events(job_id, reader.last_id)) as response:
@@ -288,9 +304,14 @@ class AsyncStyles:
         urls = [await self._client.address(picture) for picture in pictures]
         return await self._client.ask(calls.train_style(name, urls, webhook_url, training))
 
-    async def trained(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Style:
+    async def trained(
+        self,
+        job: Job,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_wait: Callable[[str], None] = calls.warn_of_wait,
+    ) -> Style:
         """The style of `job` once it is trained; raises the `JobError` that says why there is none."""
-        return await self.get(calls.style_id(await self._client.jobs.ended(job.job_id, on_progress)))
+        return await self.get(calls.style_id(await self._client.jobs.ended(job.job_id, on_progress, on_wait)))
 
     async def get(self, style_id: str) -> Style:
         """One style."""

@@ -1,5 +1,6 @@
 """Every call of the API, said once: what is sent, and how its answer is read."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 from easel import errors
 from easel.schema.assets import Asset
 from easel.schema.generation import AspectRatio, Creativity
-from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Result, Status
+from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Result, Status, Waiting
 from easel.schema.moodboards import Moodboard, ShareLink
 from easel.schema.pages import Page
 from easel.schema.styles import Filter, Kind, Shared, Style, TrainedModel
@@ -30,6 +31,8 @@ TrainedStyle = str | tuple[str, float]  # a style's id, alone or with its streng
 TIMEOUT = 30.0  # seconds for an answer; also for the next line of a stream, which the server keeps alive
 PAUSE = 2.0  # seconds between two questions after a job whose server does not stream
 PATIENCE = 10  # questions in a row that a server may leave unanswered while it restarts
+
+log = logging.getLogger("easel")
 
 _HTTP_ERRORS = {error.status: error for error in errors.HTTPError.__subclasses__()}
 _JOB_ERRORS = {error.code: error for error in errors.JobError.__subclasses__()}
@@ -236,9 +239,20 @@ def events(job_id: UUID, last_id: str) -> dict[str, Any]:
     return {"method": "GET", "url": f"/jobs/{job_id}/events", "headers": headers}
 
 
-def read_event(event: Event) -> Progress | Job:
-    """What an event tells: a step, or the job that has ended."""
-    return (Progress if event.name == "progress" else Job).model_validate_json(event.data)
+def read_event(event: Event) -> Progress | Waiting | Job:
+    """What an event tells: a step, why there is none, or the job that has ended."""
+    match event.name:
+        case "progress":
+            return Progress.model_validate_json(event.data)
+        case "waiting":
+            return Waiting.model_validate_json(event.data)
+        case _:
+            return Job.model_validate_json(event.data)
+
+
+def warn_of_wait(because: str) -> None:
+    """Say why a job waits where nobody else does."""
+    log.warning("The job waits: %s", because)
 
 
 def check(response: httpx.Response) -> None:

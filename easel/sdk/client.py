@@ -11,7 +11,7 @@ import httpx
 
 from easel.errors import TooManyRequests, Unavailable, Unreachable
 from easel.schema.assets import Asset
-from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status
+from easel.schema.jobs import TERMINAL, Job, JobDetails, Progress, Status, Waiting
 from easel.schema.moodboards import Moodboard, ShareLink
 from easel.schema.pages import Page
 from easel.schema.styles import Shared, Style
@@ -70,11 +70,13 @@ class Client:
         image: Source | None = None,
         model: Variant = "medium",
         on_progress: Callable[[Progress], None] | None = None,
+        on_wait: Callable[[str], None] = calls.warn_of_wait,
         **wishes: Unpack[Wishes],
     ) -> Picture:
         """Paint `prompt` in the look of `references` and `styles`, in a board's direction, over `image`.
 
-        Interrupted, it cancels the job.
+        Interrupted, it cancels the job. `on_wait` hears why no worker begins it, and again when the reason
+        changes; unless given, that is a warning of the logger `easel`.
         """
         job = self.submit(
             prompt,
@@ -86,7 +88,7 @@ class Client:
             **wishes,
         )
         try:
-            return self.wait(job, on_progress)
+            return self.wait(job, on_progress, on_wait)
         except KeyboardInterrupt:
             self.jobs.cancel(job.job_id)
             raise
@@ -116,9 +118,14 @@ class Client:
             self.jobs.cancel(self.send(call).job_id)
             raise
 
-    def wait(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Picture:
+    def wait(
+        self,
+        job: Job,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_wait: Callable[[str], None] = calls.warn_of_wait,
+    ) -> Picture:
         """The picture of `job` once it is painted; raises the `JobError` that says why there is none."""
-        job = self.jobs.ended(job.job_id, on_progress)
+        job = self.jobs.ended(job.job_id, on_progress, on_wait)
         url = calls.picture_url(job)
         return Picture(job, url, self.send(calls.download(url)))
 
@@ -168,17 +175,26 @@ class Jobs:
         """Seed, expanded prompt, cost and timings: what easel tells beyond the contract."""
         return self._client.send(calls.get_details(job_id))
 
-    def ended(self, job_id: UUID, on_progress: Callable[[Progress], None] | None = None) -> Job:
+    def ended(
+        self,
+        job_id: UUID,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_wait: Callable[[str], None] = calls.warn_of_wait,
+    ) -> Job:
         """The job once it has ended, however it did."""
         for news in self.follow(job_id):
-            if isinstance(news, Job):
-                return news
-            if on_progress:
-                on_progress(news)
+            match news:
+                case Job():
+                    return news
+                case Waiting():
+                    on_wait(news.because)
+                case Progress() if on_progress:
+                    on_progress(news)
         raise AssertionError("the stream of a job ends with the job")
 
-    def follow(self, job_id: UUID) -> Iterator[Progress | Job]:
-        """Each step of a job's painting as it happens, then the job that has ended.
+    def follow(self, job_id: UUID) -> Iterator[Progress | Waiting | Job]:
+        """Why a job waits, if no worker begins it; each step of its painting as it happens; then the job that
+        has ended.
 
         Where the server does not stream, or the stream breaks, it is asked every two seconds.
         """
@@ -200,7 +216,7 @@ class Jobs:
                     return
             time.sleep(calls.PAUSE)
 
-    def _stream(self, job_id: UUID, reader: EventReader) -> Iterator[Progress | Job]:
+    def _stream(self, job_id: UUID, reader: EventReader) -> Iterator[Progress | Waiting | Job]:
         reader.begin()
         with (
             contextlib.suppress(httpx.TransportError),
@@ -290,9 +306,14 @@ class Styles:
         urls = [self._client.address(picture) for picture in pictures]
         return self._client.ask(calls.train_style(name, urls, webhook_url, training))
 
-    def trained(self, job: Job, on_progress: Callable[[Progress], None] | None = None) -> Style:
+    def trained(
+        self,
+        job: Job,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_wait: Callable[[str], None] = calls.warn_of_wait,
+    ) -> Style:
         """The style of `job` once it is trained; raises the `JobError` that says why there is none."""
-        return self.get(calls.style_id(self._client.jobs.ended(job.job_id, on_progress)))
+        return self.get(calls.style_id(self._client.jobs.ended(job.job_id, on_progress, on_wait)))
 
     def get(self, style_id: str) -> Style:
         """One style."""

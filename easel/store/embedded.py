@@ -83,6 +83,18 @@ class Embedded:
             self._lock = None
 
 
+def is_owned(folder: Path) -> bool:
+    """Whether a server has the folder, ready or not."""
+    try:
+        with (folder / "serve.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+
+
 def running_url(folder: Path) -> str | None:
     """The URL of the server that runs in `folder`, if one does."""
     data = folder.resolve() / "postgres"

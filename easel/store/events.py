@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from easel.schema.jobs import TERMINAL
 from easel.store import tables
 from easel.store.database import Database
 
-QUIET_SECONDS = 15.0
+QUIET_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ async def since(database: Database, job_id: UUID, after: int) -> list[Event]:
 
 
 async def follow(database: Database, job_id: UUID, after: int = 0) -> AsyncIterator[Event | None]:
-    """The events of a job as they happen, up to its end; None whenever it was quiet for a while."""
+    """The events of a job as they happen, up to its end; None where there are none yet, or for a while."""
     if await _ended(database, job_id, after):
         return
     rung = asyncio.Event()
@@ -45,15 +46,16 @@ async def follow(database: Database, job_id: UUID, after: int = 0) -> AsyncItera
         while True:
             await database.bell.connect()
             rung.clear()
-            for event in await since(database, job_id, after):
+            found = await since(database, job_id, after)
+            for event in found:
                 yield event
                 after = event.id
                 if event.kind in TERMINAL:
                     return
-            try:
-                await asyncio.wait_for(rung.wait(), QUIET_SECONDS)
-            except TimeoutError:
+            if not found:
                 yield None
+            with suppress(TimeoutError):
+                await asyncio.wait_for(rung.wait(), QUIET_SECONDS)
 
 
 async def _ended(database: Database, job_id: UUID, after: int) -> bool:

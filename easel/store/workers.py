@@ -13,6 +13,7 @@ from easel.store.database import Database
 from easel.store.queue import TRAIN
 
 FORGOTTEN_AFTER = "interval '10 seconds'"
+NEED_RAW = ("large", TRAIN)  # where Krea's weights paint
 # The lines that the workers who take from `line` take from in turn; trainings are done beside the rest.
 SHARED_WITH = f"""
     SELECT array_agg(DISTINCT shared) FROM workers, unnest(lines) AS shared
@@ -60,7 +61,10 @@ def why_waiting(found: Sequence[Worker], line: str) -> str | None:
     those = [worker for worker in found if line in worker.lines]
     if any(worker.state == "ready" for worker in those):
         return None
-    return why_idle(those) or f"no running worker takes jobs for {line}: start one with `easel work`"
+    remedy = "start one with `easel work`"
+    if any(worker.engine == "krea" for worker in found) and line in NEED_RAW:
+        remedy += ", and EASEL_KREA_RAW set to Krea-2-Raw"
+    return why_idle(those) or f"no running worker takes jobs for {line}: {remedy}"
 
 
 def why_idle(found: Sequence[Worker]) -> str:

@@ -117,7 +117,7 @@ class KreaPainter:
                 f"EASEL_DEVICE names {1 + len(others)} GPUs, and each of them must hold a transformer whole, "
                 f"for which {free / 1e9:.1f} GB are too few: name one, or set EASEL_PRECISION=fp8"
             )
-        log.info("Krea 2 fits", **fit.told)
+        log.info("Krea 2 fits", device=str(device), **fit.told)
         lora = Path(sources.style_lora).expanduser() if sources.style_lora else None
         looks = krea2.filled(LookReader, reader)
         with computing_on(device):
@@ -136,7 +136,8 @@ class KreaPainter:
         """Paint; `on_prompt` and `on_step` may raise to stop."""
         recipe = RECIPES[model.variant]
         if recipe.weights not in self._plan.transformers:
-            raise EngineError(f"{model.title} is painted by Krea-2-Raw: set EASEL_KREA_RAW to where it is")
+            name = f"Krea-2-{recipe.weights.title()}"
+            raise EngineError(f"{model.title} is painted by {name}: set EASEL_KREA_{recipe.weights.upper()}")
         expansion = self._expansion(
             request, materials, seed, partial(on_step, Step(0, recipe.steps, lambda: None))
         )
