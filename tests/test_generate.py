@@ -9,11 +9,16 @@ import pytest
 from at_work import BASE, painted, working
 from databases import opened
 from PIL.Image import Image
+from structlog.testing import capture_logs
 
 from easel.engine.null import NullPainter
+from easel.errors import CheckpointError
+from easel.jobs.worker import Worker
+from easel.safety.guard import Guard, guard_of
 from easel.schema.generation import GenerationRequest
-from easel.schema.painting import Step
-from easel.store import events, jobs, submits, workspaces
+from easel.schema.painting import Painter, Step
+from easel.settings import Settings
+from easel.store import events, jobs, submits, workers, workspaces
 from easel.store.askers import Asker
 from easel.store.blobs import Blobs
 from easel.store.database import Database
@@ -35,13 +40,43 @@ def test_a_worker_without_a_checkpoint_says_why_and_leaves_its_jobs_to_others(
             waiting = (await submits.submit(database, Asker(workspace, BASE), "medium", fox)).job_id
             while (await why_waiting(database, waiting)) == "a worker is loading its checkpoint":
                 await asyncio.sleep(0.05)
-            assert await why_waiting(database, waiting) == f"{lacking}; then start the worker again"
+            assert await why_waiting(database, waiting) == lacking
             async with working(database, blobs, NullPainter()):
                 assert (await painted(database)).status == "completed"
                 assert (await jobs.get(database, workspace, waiting, BASE)).status == "completed"
                 assert await why_waiting(database, waiting) is None
 
     asyncio.run(story())
+
+
+def test_a_checkpoint_that_comes_later_is_loaded_then_and_what_waits_is_painted(
+    database_url: str, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("easel.jobs.worker.RELOAD_SECONDS", 0.05)
+    settings, tried = Settings(models="null"), []
+
+    def load() -> tuple[Painter, Guard]:
+        tried.append(1)
+        if len(tried) < 3:
+            raise CheckpointError("the hub cannot be reached")
+        return NullPainter(), guard_of(settings)
+
+    async def story() -> None:
+        async with opened(database_url) as database:
+            worker = Worker(database, blobs, settings, load)
+            with capture_logs() as said:
+                running = asyncio.create_task(worker.run())
+                assert (await painted(database)).status == "completed"
+            assert [
+                entry["event"].partition(":")[0] for entry in said if "hub" in entry.get("error", "")
+            ] == ["The checkpoint cannot be loaded"], "said once"
+            [present] = await workers.alive(database)
+            assert (present.state, present.error) == ("ready", None)
+            worker.stop()
+            await running
+
+    asyncio.run(story())
+    assert len(tried) == 3
 
 
 def test_the_same_seed_gives_the_same_bytes_with_the_recipe_inside(database_url: str, blobs: Blobs) -> None:

@@ -38,6 +38,7 @@ DELIVERIES_AT_ONCE = 100
 TRAINING_SECONDS = 12 * 3600.0
 PATIENCE_SECONDS = 60.0  # with a thread that is to leave a job, at least
 YIELDING = 10  # how much a training gives way to the painting beside it, as `nice` counts it
+RELOAD_SECONDS = 60.0  # until a checkpoint that could not be loaded is tried again
 PRESENCE_SECONDS = 2.0
 PRUNE_SECONDS = 600.0
 
@@ -60,6 +61,7 @@ class Worker:
         taken = (*lines, queue.TRAIN) if settings.trains else lines
         self._self = workers.Worker(new_id(), socket.gethostname(), os.getpid(), "loading", taken)
         self._news = asyncio.Event()  # the state has changed
+        self._stopped = asyncio.Event()
         self._tools: tuple[Painter, Guard] | None = None
         self._lost: EngineLost | None = None
         self._jobs = Line(database, lines, self._self.id, 1, self._do)
@@ -69,17 +71,19 @@ class Worker:
 
     def stop(self) -> None:
         """Take nothing more, finish what is begun."""
+        self._stopped.set()
         self._jobs.stop()
         self._trainings.stop()
         self._deliveries.stop()
 
     async def run(self) -> None:
-        """Work until stopped; without a painter, deliver webhooks and leave the jobs to other workers.
+        """Work until stopped; without a painter yet, deliver webhooks and leave jobs to other workers.
 
         EngineLost where the painter can go on only in a new process."""
         background = [asyncio.create_task(self._be_present()), asyncio.create_task(self._prune())]
         delivering = asyncio.create_task(self._deliveries.run())
-        await self._load_tools()
+        while not self._tools and not self._stopped.is_set():
+            await self._load_tools()
         begun = [delivering]
         if self._tools:
             begun.append(asyncio.create_task(self._jobs.run()))
@@ -94,6 +98,7 @@ class Worker:
         await workers.leave(self._database, self._self.id)
 
     async def _load_tools(self) -> None:
+        """Load them; where they cannot be, wait a while: what is missing may come."""
         try:
             painter, guard = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
         except EngineLost as lost:
@@ -101,16 +106,19 @@ class Worker:
         except Exception as error:
             known = isinstance(error, CheckpointError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
-            log.error("The checkpoint cannot be loaded: jobs wait for a worker that can", error=reason)
-            remedy = f"{reason}; then start the worker again"
-            self._self = replace(self._self, state="failed", error=remedy)
+            if reason != self._self.error:
+                log.error("The checkpoint cannot be loaded: it is tried again every minute", error=reason)
+            self._self = replace(self._self, state="failed", error=reason)
+            self._news.set()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), RELOAD_SECONDS)
         else:
             self._tools = painter, guard
             self._self = replace(
-                self._self, state="ready", engine=painter.engine, checkpoint=painter.checkpoint
+                self._self, state="ready", error=None, engine=painter.engine, checkpoint=painter.checkpoint
             )
+            self._news.set()
             log.info("Ready", checkpoint=painter.checkpoint, takes=" ".join(self._self.lines))
-        self._news.set()
 
     async def _do(self, entry: Entry) -> None:
         claim = await claims.claim(self._database, entry.row)
