@@ -67,9 +67,7 @@ def test_a_checkpoint_that_comes_later_is_loaded_then_and_what_waits_is_painted(
             with capture_logs() as said:
                 running = asyncio.create_task(worker.run())
                 assert (await painted(database)).status == "completed"
-            assert [
-                entry["event"].partition(":")[0] for entry in said if "hub" in entry.get("error", "")
-            ] == ["The checkpoint cannot be loaded"], "said once"
+            assert len([entry for entry in said if "hub" in entry.get("error", "")]) == 1, "told once"
             [present] = await workers.alive(database)
             assert (present.state, present.error) == ("ready", None)
             worker.stop()
