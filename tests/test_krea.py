@@ -412,22 +412,39 @@ def refused(kind: type[Exception]) -> Exception:
 def test_only_what_is_needed_is_fetched(turbo, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**12))
     far = Hub(turbo, SIZES)
-    assert hub.fetched("krea/Krea-2-Raw", ["transformer"], 80e9, far) == turbo
+    assert hub.fetched("krea/Krea-2-Raw", ["transformer"], 80e9, hub=far) == turbo
     assert far.asked == [name for name in SIZES if name.startswith(("transformer/", "model_index"))]
 
 
 @pytest.mark.parametrize(
-    ("memory", "disk", "match"),
+    ("memory", "precision", "disk", "match"),
     [
-        (24e9, 10**12, r"takes 35\.2 GB of memory, and 24\.0 GB are free: it was not fetched"),
-        (80e9, 30 * 10**9, r"takes 35\.3 GB, and the disk of .* has 30\.0 GB free: make room"),
+        (
+            34e9,
+            "bf16",
+            10**12,
+            r"takes 35\.2 GB of memory with EASEL_PRECISION=bf16, and 34\.0 GB are free: it",
+        ),
+        (
+            22e9,
+            "auto",
+            10**12,
+            r"takes 22\.8 GB of memory with .*=auto, and 22\.0 GB are free: it was not fet",
+        ),
+        (
+            17e9,
+            "nf4",
+            10**12,
+            r"takes 17\.3 GB of memory with .*=nf4, and 17\.0 GB are free: it was not fetche",
+        ),
+        (23e9, "auto", 30 * 10**9, r"takes 35\.3 GB, and the disk of .* has 30\.0 GB free: make room"),
     ],
 )
-def test_what_does_not_fit_is_not_fetched(turbo, monkeypatch, memory, disk, match):
+def test_what_does_not_fit_is_not_fetched(turbo, monkeypatch, memory, precision, disk, match):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=disk))
     far = Hub(turbo, SIZES)
     with pytest.raises(CheckpointError, match=match):
-        hub.fetched("krea/Krea-2-Turbo", ["transformer", *hub.PARTS], memory, far)
+        hub.fetched("krea/Krea-2-Turbo", ["transformer", *hub.PARTS], memory, precision, far)
     assert not far.asked
 
 
@@ -444,7 +461,7 @@ def test_what_does_not_fit_is_not_fetched(turbo, monkeypatch, memory, disk, matc
 )
 def test_a_hub_that_gives_nothing_says_why(turbo, refusal, match):
     with pytest.raises(CheckpointError, match=match):
-        hub.fetched("krea/Krea-2-Turbo", ["transformer"], 80e9, Hub(turbo, SIZES, refusal))
+        hub.fetched("krea/Krea-2-Turbo", ["transformer"], 80e9, hub=Hub(turbo, SIZES, refusal))
 
 
 def test_a_hub_that_cannot_be_reached_is_told_of_by_the_very_client_that_asks_it():
@@ -455,20 +472,20 @@ def test_a_hub_that_cannot_be_reached_is_told_of_by_the_very_client_that_asks_it
 def test_what_the_true_client_has_fetched_is_used_when_the_hub_is_away(turbo, tmp_path):
     name, all_of_it = "krea/Krea-2-Turbo", ["transformer", *hub.PARTS]
     with hub_of({name: turbo, "krea/shut": turbo}, tmp_path, "krea/shut") as far:
-        place = hub.fetched(name, ["transformer"], 1e9, far)
+        place = hub.fetched(name, ["transformer"], 1e9, hub=far)
         assert {path.name for path in place.iterdir()} == {"transformer", "model_index.json"}
         assert hub.at_hand(name, all_of_it, far) is None
         with pytest.raises(CheckpointError, match="'krea/shut' is gated: accept its licence"):
-            hub.fetched("krea/shut", ["transformer"], 1e9, far)
+            hub.fetched("krea/shut", ["transformer"], 1e9, hub=far)
         with pytest.raises(CheckpointError, match="the hub shows no model 'krea/absent'"):
-            hub.fetched("krea/absent", ["transformer"], 1e9, far)
+            hub.fetched("krea/absent", ["transformer"], 1e9, hub=far)
     assert hub.at_hand(name, ["transformer"], far) == place
     assert same(open_weights.transformer_at(place).load(CPU), open_weights.transformer_at(turbo).load(CPU))
 
 
 def test_a_model_that_diffusers_cannot_read_is_not_fetched(turbo):
     with pytest.raises(CheckpointError, match="has no folder 'vae': it is not laid out for diffusers"):
-        hub.fetched("krea/other", hub.PARTS, 80e9, Hub(turbo, {n: 1 for n in SIZES if "vae" not in n}))
+        hub.fetched("krea/other", hub.PARTS, 80e9, hub=Hub(turbo, {n: 1 for n in SIZES if "vae" not in n}))
 
 
 @pytest.mark.parametrize(

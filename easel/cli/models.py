@@ -60,7 +60,7 @@ def check() -> None:
     away = {part: source for part, source in sources().items() if at_hand(source, folders(part)) is None}
     for part, source in away.items():
         files = to_fetch(source, folders(part))
-        check_room(source, files, free + (outside or 0))
+        check_room(source, files, free + (outside or 0), settings_with().krea.precision)
         say(f"{part}: {sum(files.values()) / 1e9:.1f} GB of {source} are to be fetched, and fit")
     if away:
         return

@@ -25,6 +25,7 @@ FILES = (".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
 PARTS = ("text_encoder", "tokenizer", "vae")
 NETWORKS = ("transformer", "text_encoder", "vae")
 INDEX = "model_index.json"
+SHARES = {"bf16": 1.0, "auto": 0.52, "fp8": 0.52, "nf4": 0.31}  # of a transformer, what is kept at least
 BESIDE = (INDEX, "tokenizer/tokenizer_config.json")  # what is read of the parts beside the networks
 
 
@@ -51,17 +52,19 @@ def places(
     return transformers, found[sources.parts], bool(sources.style_lora)
 
 
-def fetched(source: str, folders: Sequence[str], memory: float, hub: Any = None) -> Path:
+def fetched(
+    source: str, folders: Sequence[str], memory: float, precision: str = "bf16", hub: Any = None
+) -> Path:
     """The folder or file that `source` names, out of the hub if it is not yet here.
 
     Raises CheckpointError before anything is fetched: where the model is gated and its licence not accepted,
-    where its weights take more than `memory` bytes, or the disk has no room for them.
+    where its weights in this precision take more than `memory` bytes, or the disk has no room for them.
     """
     hub = hub or HfApi()
     if kept := at_hand(source, folders, hub):
         return kept
     files = to_fetch(source, folders, hub)
-    check_room(source, files, memory)
+    check_room(source, files, memory, precision)
     try:
         return Path(hub.snapshot_download(source, allow_patterns=list(files)))
     except (HTTPError, OSError) as error:
@@ -127,20 +130,24 @@ def to_fetch(source: str, folders: Sequence[str], hub: Any = None) -> dict[str, 
     except (HTTPError, OSError) as error:
         raise CheckpointError(
             f"{source!r} is not on this machine, and the hub cannot be reached ({error}): fetch it elsewhere "
-            f"with `hf download {source}`, and name its folder"
+            f"with `hf download {source} --include {INDEX} --include '*/*'`, and name its folder"
         ) from None
     if missing := [folder for folder in folders if not any(name.startswith(f"{folder}/") for name in files)]:
         raise CheckpointError(f"{source!r} has no folder {missing[0]!r}: it is not laid out for diffusers")
     return {name: size for name, size in files.items() if name == INDEX or name.split("/")[0] in folders}
 
 
-def check_room(source: str, files: Mapping[str, int], memory: float) -> None:
+def check_room(source: str, files: Mapping[str, int], memory: float, precision: str) -> None:
     """Raise CheckpointError unless these files fit into so many bytes of memory, and on the disk."""
-    weights = sum(size for name, size in files.items() if name.endswith(".safetensors"))
+    weights = sum(
+        size * (SHARES[precision] if name.startswith("transformer/") else 1)
+        for name, size in files.items()
+        if name.endswith(".safetensors")
+    )
     if weights > memory:
         raise CheckpointError(
-            f"{source!r} takes {weights / 1e9:.1f} GB of memory, and {memory / 1e9:.1f} GB are free: "
-            "it was not fetched"
+            f"{source!r} takes {weights / 1e9:.1f} GB of memory with EASEL_PRECISION={precision}, and "
+            f"{memory / 1e9:.1f} GB are free: it was not fetched"
         )
     cache = Path(HF_HUB_CACHE)
     disk = next(folder for folder in (cache, *cache.parents) if folder.exists())

@@ -110,7 +110,8 @@ class KreaPainter:
             )  # what names no device would begin something on the first
         free = free_memory(device)
         outside = memory_outside() if device.type == "cuda" else None
-        plan = open_weights.planned(*places(sources, partial(fetched, memory=free + (outside or 0))))
+        find = partial(fetched, memory=free + (outside or 0), precision=sources.precision)
+        plan = open_weights.planned(*places(sources, find))
         fit = fitted(plan, sources.precision, free, outside)
         if others and fit.streamed:
             raise CheckpointError(
