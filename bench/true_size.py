@@ -4,7 +4,7 @@
 
 Writes 16.5 GB of weights by chance to FOLDER, unless they are there: a transformer of 12.9 billion numbers in
 a GGUF file (`Q4_0`), text encoder and autoencoder in half precision. Starts easel with them and asks it over
-HTTP for a 1K picture of four steps with a style reference, which takes 17 GB of memory and half an hour.
+HTTP for a 1K picture of four steps with a style reference, which takes 18 GB and a quarter of an hour.
 """
 
 import json

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -629,6 +630,19 @@ def test_the_details_say_how_the_picture_came_about(painter):
     assert details["guidance"] == 3.5
     assert details["prompt_cut"]
     assert {"load_seconds", "sample_seconds", "decode_seconds"} <= details["timings"].keys()
+
+
+@pytest.mark.usefixtures("small")
+def test_the_decoders_time_is_told_apart_from_the_samplings(painter, monkeypatch):
+    decode = Pixels.decode
+
+    def slowly(pixels, z):
+        time.sleep(0.2)
+        return decode(pixels, z)
+
+    monkeypatch.setattr(Pixels, "decode", slowly)
+    timings = paint(painter).details["timings"]
+    assert timings["decode_seconds"] > 0.2 > timings["sample_seconds"]
 
 
 def test_large_without_raw_says_what_to_set(turbo):

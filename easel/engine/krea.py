@@ -83,9 +83,8 @@ class KreaEngine:
         z, steps = self._sample(transformer, conditioning, on_step)
         decoded = self.pixels.decode(z)
         steps.finish()  # now that the device has all it needs
-        sampled = time.perf_counter()
         picture = latents.to_picture(decoded)
-        ends = (begun, loaded, sampled, time.perf_counter())
+        ends = (begun, loaded, steps.told, time.perf_counter())
         parts = ("load", "sample", "decode")
         self.seconds = {part: b - a for part, (a, b) in zip(parts, pairwise(ends), strict=True)}
         return picture

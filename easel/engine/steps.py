@@ -1,5 +1,6 @@
 """Tells of steps without holding up the device: of each while the device is at work on the next."""
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ class Steps:
         self._behind = int(device.type == "cuda")
         self._beside = torch.cuda.Stream(device) if self._behind else None
         self._handed: deque[tuple[int, Tensor, Any]] = deque()
+        self.told = time.perf_counter()  # when the latest step was
 
     def __call__(self, step: int, tokens: Tensor) -> None:
         """The step was handed to the device."""
@@ -42,3 +44,4 @@ class Steps:
             taken.synchronize()
         with torch.cuda.stream(self._beside):  # None is no stream at all
             self._tell(step, tokens)
+        self.told = time.perf_counter()
