@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Krea 2 at its true size, with weights by chance, on one GPU machine without a network: every figure of bench/gpu.py.
 #
-#   runs/krea_h200.sh carry     at home: fills .carry with the wheels that must travel (9 MB)
+#   runs/krea_h200.sh carry     at home: fills .carry with the wheels that must travel (17 MB)
 #   runs/krea_h200.sh measure   there, with torch, transformers, accelerate and peft at hand: about 8 minutes
 #
 # What is found goes to OUT: krea.json (written after each part, so that a run that is cut off is not lost) and krea.log.
@@ -14,7 +14,9 @@ mkdir -p "$work" "$out"
 
 carry() {  # everything but the repository
     rm -rf .carry && mkdir -p .carry/wheels
-    names="diffusers structlog pydantic pydantic_core annotated_types typing_inspection typing_extensions importlib_metadata"
+    names="diffusers structlog pydantic pydantic_core annotated_types typing_inspection typing_extensions importlib_metadata einops gguf
+        requests charset_normalizer certifi urllib3 idna pillow pydantic_settings python_dotenv httpx httpcore h11 anyio"
+    names=$(echo $names)
     .venv/bin/pip freeze | tr - _ | grep -i -E "^(${names// /|})==" > .carry/wheels.txt
     .venv/bin/pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
         --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
