@@ -8,9 +8,6 @@ HTTP for a 1K picture of four steps with a style reference, which takes 18 GB an
 """
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,13 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import gguf
 import numpy as np
 import psutil
 import torch
-from accelerate import init_empty_weights
-from diffusers import AutoencoderKLQwenImage, Krea2Transformer2DModel
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from diffusers import AutoencoderKLQwenImage
+from gguf import GGMLQuantizationType
 from transformers import Qwen3VLConfig, Qwen3VLModel
 
 from easel import Client
@@ -34,6 +29,7 @@ from easel.model.prompts import TAPS
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import tiny_krea
+from server import serving
 
 PROMPT = "a red fox asleep under a bent apple tree"
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference.png"
@@ -60,30 +56,21 @@ def main() -> None:
 
 def write_transformer(file: Path) -> None:
     """Matrices of whole blocks in Q4_0, all else in float32, by the names of Krea's own repository."""
-    writer = gguf.GGUFWriter(file, "krea2")
-    with init_empty_weights():
-        state = Krea2Transformer2DModel().state_dict()
-    kinds = {}
-    for name, weight in state.items():
-        shape = [size for size in weight.shape if size > 1] or [1]
+
+    def kind_of(name: str, shape: list[int]) -> GGMLQuantizationType:
         whole = len(shape) > 1 and shape[-1] % 32 == 0 and "table" not in name
-        kinds[name] = GGMLQuantizationType.Q4_0 if whole else GGMLQuantizationType.F32
-        size, room = GGML_QUANT_SIZES[kinds[name]]
-        nbytes = weight.numel() // size * room
-        writer.add_tensor_info(tiny_krea.official(name), shape, np.dtype(np.float32), nbytes, kinds[name])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    writer.close()
+        return GGMLQuantizationType.Q4_0 if whole else GGMLQuantizationType.F32
+
+    kinds = tiny_krea.save_true_header(file, kind_of)
     rng = np.random.default_rng(0)
     with file.open("ab") as out:
         pad(out)
-        for name, weight in state.items():
-            if kinds[name] is GGMLQuantizationType.F32:
+        for name, (kind, count) in kinds.items():
+            if kind is GGMLQuantizationType.F32:
                 around = 1.0 if "norm" in name else 0.0
-                out.write(rng.normal(around, SPREAD, weight.numel()).astype(np.float32).tobytes())
+                out.write(rng.normal(around, SPREAD, count).astype(np.float32).tobytes())
             else:
-                for blocks in pieces(weight.numel() // 32):
+                for blocks in pieces(count // 32):
                     out.write(quantised(rng, blocks).tobytes())
             pad(out)
 
@@ -124,36 +111,25 @@ def write_parts(folder: Path) -> None:
 def easel(folder: Path) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
     """The whole system with these weights: its address, a token, and the rows that are printed of it in the
     end."""
+    settings = {
+        "EASEL_MODELS": "krea",
+        "EASEL_SAFETY": "on",
+        "EASEL_KREA_TURBO": str(folder / "turbo.gguf"),
+        "EASEL_KREA_RAW": "",
+        "EASEL_KREA_PARTS": str(folder),
+        "EASEL_JOB_TIMEOUT": "7200",
+    }
     rows: list[tuple[str, str]] = []
-    with tempfile.TemporaryDirectory() as data:
-        ready = Path(data) / "ready.json"
-        settings = {
-            "EASEL_DATA": data,
-            "EASEL_KREA_TURBO": str(folder / "turbo.gguf"),
-            "EASEL_KREA_RAW": "",
-            "EASEL_KREA_PARTS": str(folder),
-            "EASEL_JOB_TIMEOUT": "7200",
-        }
-        command = [sys.executable, "-m", "easel", "serve", "--models", "krea", "--port", "0"]
-        server = subprocess.Popen(
-            [*command, "--ready-file", ready], env=os.environ | settings, stdout=subprocess.DEVNULL
-        )
-        most, over = [0.0], threading.Event()
+    most, over = [0.0], threading.Event()
+    with tempfile.TemporaryDirectory() as data, serving(Path(data), **settings) as (url, token, _, server):
         watch = threading.Thread(target=watched, args=(server.pid, most, over))
         watch.start()
         try:
-            while not ready.exists():
-                if server.poll() is not None:
-                    sys.exit("easel did not start")
-                time.sleep(0.05)
-            said = json.loads(ready.read_text())
-            yield said["url"], said["token"], rows
+            yield url, token, rows
         finally:
             over.set()
             watch.join()
-            server.send_signal(signal.SIGTERM)
-            server.wait(timeout=60)
-            show(["of weights by chance", ""], [*rows, ("memory at most", f"{most[0]:.1f} GB")])
+    show(["of weights by chance", ""], [*rows, ("memory at most", f"{most[0]:.1f} GB")])
 
 
 def watched(server: int, most: list[float], over: threading.Event) -> None:

@@ -5,11 +5,10 @@ That they are those of transformers is tested in tests/test_krea_expand.py.
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from counting import operations
 from transformers import DynamicCache
 
 from easel.model import open_weights
@@ -41,22 +40,8 @@ def test_a_token_takes_half_the_operations_that_the_network_takes(text):
     cache = heard(text)
     place = torch.full((3, 1, 1), cache.get_seq_length())
     theirs = partial(text.model, input_ids=torch.tensor([[7]]), position_ids=place, past_key_values=cache)
-    counts = []
-    for run in (partial(following(text), 7), partial(theirs, use_cache=True)):
-        with Operations() as operations:
-            run()
-        counts.append(operations.count)
+    counts = [operations(run) for run in (partial(following(text), 7), partial(theirs, use_cache=True))]
     assert 0 < counts[0] < 0.55 * counts[1]
-
-
-class Operations(TorchDispatchMode):
-    """Counts them within the block."""
-
-    count = 0
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        return operation(*args, **(kwargs or {}))
 
 
 @torch.inference_mode()

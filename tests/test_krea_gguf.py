@@ -11,7 +11,6 @@ import pytest
 import tiny_krea
 import torch
 import torch.nn.functional as F
-from accelerate import init_empty_weights
 from diffusers import Krea2Transformer2DModel
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from test_krea import engine, tokens, wanted
@@ -192,23 +191,16 @@ def true_q4(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A Q4_K_M of 12.8 billion weights, of which only the header was written: each matrix of whole blocks in
     Q4_K, those that make values in Q6_K, all else in float32."""
     file = tmp_path_factory.mktemp("true") / "turbo.gguf"
-    writer, end = gguf.GGUFWriter(file, "krea2"), 0
-    with init_empty_weights():
-        state = Krea2Transformer2DModel().state_dict()
-    for name, weight in state.items():
-        shape = [size for size in weight.shape if size > 1]
-        kind = GGMLQuantizationType["Q6_K" if ".to_v." in name else "Q4_K"]
+
+    def kind_of(name: str, shape: list[int]) -> GGMLQuantizationType:
         if len(shape) < 2 or shape[-1] % 256 or "table" in name:
-            kind = GGMLQuantizationType.F32
+            return GGMLQuantizationType.F32
+        return GGMLQuantizationType["Q6_K" if ".to_v." in name else "Q4_K"]
+
+    end = 0
+    for kind, count in tiny_krea.save_true_header(file, kind_of).values():
         size, room = GGML_QUANT_SIZES[kind]
-        writer.add_tensor_info(
-            tiny_krea.official(name), shape, np.dtype(np.float32), weight.numel() // size * room, kind
-        )
-        end += -(-weight.numel() // size * room // 32) * 32
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    writer.close()
+        end += -(-count // size * room // 32) * 32
     os.truncate(file, -(-file.stat().st_size // 32) * 32 + end)
     return replace(true_plan(), transformers={"turbo": transformer_at(file)})
 

@@ -1,12 +1,14 @@
 """Krea 2 in miniature: checkpoints of the true classes with random weights, in the hub's folder layout."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import torch
+from accelerate import init_empty_weights
 from diffusers import (
     AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
@@ -241,6 +243,26 @@ def save_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return file
+
+
+def save_true_header(
+    file: Path, kind_of: Callable[[str, list[int]], gguf.GGMLQuantizationType]
+) -> dict[str, tuple[gguf.GGMLQuantizationType, int]]:
+    """The header of a GGUF file of the true transformer, behind which its weights belong; of each weight its
+    kind and how many numbers it has."""
+    writer, kinds = gguf.GGUFWriter(file, "krea2"), {}
+    with init_empty_weights():
+        state = Krea2Transformer2DModel().state_dict()
+    for name, weight in state.items():
+        shape = [size for size in weight.shape if size > 1] or [1]
+        kinds[name] = kind, count = kind_of(name, shape), weight.numel()
+        size, room = gguf.GGML_QUANT_SIZES[kind]
+        writer.add_tensor_info(official(name), shape, np.dtype(np.float32), count // size * room, kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    return kinds
 
 
 def kept_in_eight_bits(network: Any) -> Any:

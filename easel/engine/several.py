@@ -150,28 +150,27 @@ def follow(
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # it ends with its leader
     end_with_parent()
+    with parting(device):
+        part = next(iter(parts.values()))
+        backend = fastest(part.network, part.dtype, device, compiles)
+        peers = joined(address, rank, size, device)
+        obey(leader, Transformers(parts, device, replace(backend, peers=peers)), next(iter(parts)), device)
+
+
+@contextmanager
+def parting(device: torch.device) -> Iterator[None]:
+    """Whatever ends the block, the log says so."""
     try:
-        obey(leader, address, rank, size, parts, device, compiles)
+        yield
     except (EOFError, ConnectionError):
         log.info("The process of a further GPU ends: its leader has let it go", device=str(device))
     except Exception:
         log.exception("The process of a further GPU ended", device=str(device))
 
 
-def obey(
-    leader: Connection,
-    address: str,
-    rank: int,
-    size: int,
-    parts: Mapping[Weights, Part],
-    device: torch.device,
-    compiles: bool,
-) -> None:
-    """Load what the leader has, and take part in its pictures. EOFError when it is gone."""
-    part = next(iter(parts.values()))
-    backend = fastest(part.network, part.dtype, device, compiles)
-    transformers = Transformers(parts, device, replace(backend, peers=joined(address, rank, size, device)))
-    transformers.take(next(iter(parts)))
+def obey(leader: Connection, transformers: Transformers, first: Weights, device: torch.device) -> None:
+    """Load what the leader has loaded, and take part in its pictures. EOFError when it is gone."""
+    transformers.take(first)
     voices, sent = KeptVoices(), SentStyles()
 
     def hear_on(step: int, tokens: Tensor) -> None:

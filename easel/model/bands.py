@@ -34,9 +34,9 @@ def band(layers: nn.Sequential, margins: Sequence[Margin], x: Tensor, top: int, 
     """What `layers` make of the rows of `x` from `top` to `bottom`."""
     rows, first = x.shape[-2], 0
     for layer, margin in zip(layers, margins, strict=True):
-        start, end = max(0, top - margin.above), min(rows, bottom + margin.below)
+        start, end, rate = max(0, top - margin.above), min(rows, bottom + margin.below), rate_of(layer)
         x = layer(x[..., start - first : end - first, :])
-        top, bottom, rows, first = (int(rate_of(layer) * row) for row in (top, bottom, rows, start))
+        top, bottom, rows, first = (int(rate * row) for row in (top, bottom, rows, start))
     return x[..., top - first : bottom - first, :]
 
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from easel.model.kernels import error
+
 EIGHT = torch.float8_e4m3fn
 LARGEST = torch.finfo(EIGHT).max
 ABLE = (8, 9)  # compute capability from which on a GPU multiplies eight bits
@@ -56,11 +58,10 @@ def is_right(device: torch.device) -> bool:
     weight = torch.randn(*PROBE, device=device)
     x = torch.randn(PROBE[1], PROBE[1], device=device, dtype=torch.bfloat16)
     try:
-        found = multiplied(x, *rounded(weight)).float()
+        found = multiplied(x, *rounded(weight))
     except RuntimeError:
         return False
-    wanted = x.float() @ weight.T
-    return bool((found - wanted).norm() < ERROR * wanted.norm())
+    return error(found, x.float() @ weight.T) < ERROR
 
 
 def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:

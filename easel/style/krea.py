@@ -105,9 +105,7 @@ class KreaPainter:
         encoder. Raises CheckpointError saying what is wrong."""
         device, *others = (best_device(name) for name in on_device.split(","))
         if device.type == "cuda":
-            torch.cuda.set_device(
-                device.index or 0
-            )  # what names no device would begin something on the first
+            torch.cuda.set_device(device.index or 0)  # else what names no device begins on the first
         free = free_memory(device)
         outside = memory_outside() if device.type == "cuda" else None
         find = partial(fetched, memory=free + (outside or 0), precision=sources.precision)
